@@ -1,0 +1,276 @@
+"""The options of `ckptrun run`: one table, read by the command line, by CKPTRUN_OPTIONS and by `--help`.
+
+A table of our own instead of click's decorators: the same options are read from several places, all mistakes are told at once,
+and importing click would cost the start of every link three times what reading the words does.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ckptrun import durations
+from ckptrun.errors import UsageError
+from ckptrun.plan import Plan, swallowed_by_shell
+
+_UNCATCHABLE = frozenset({"KILL", "STOP"})
+
+
+class Option(NamedTuple):
+    """One option: its name, what its value is called (None for a flag), how the value is read, the default in words, and help."""
+
+    name: str
+    value: str | None
+    read: Callable[[str], Any]
+    default: str
+    help: str
+    repeatable: bool = False
+    short: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Return the name under which the value is kept."""
+        return self.name[2:].replace("-", "_")
+
+
+def _text(text: str) -> str:
+    if not text:
+        raise ValueError("nothing is no value")
+    return text
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"\d{1,9}", text) or int(text) < 1:
+        raise ValueError(f"{text!r} is no number of at least 1")
+    return int(text)
+
+
+def _retries(text: str) -> int:
+    if not re.fullmatch(r"\d{1,9}", text):
+        raise ValueError(f"{text!r} is no number of at least 0")
+    return int(text)
+
+
+def _exit_code(text: str) -> int:
+    if not re.fullmatch(r"\d{1,3}", text) or int(text) > 255:
+        raise ValueError(f"{text!r} is no exit code from 0 to 255")
+    return int(text)
+
+
+def _margin(text: str) -> float | None:
+    return None if text == "auto" else durations.parse(text)
+
+
+def _checkpoint(text: str) -> str:
+    if re.search(r"[*?\[]", text) and not os.path.lexists(text):
+        folder = os.path.dirname(re.split(r"[*?\[]", text)[0]) or "."
+        raise ValueError(f"{text!r} has a pattern in it: name the folder, --checkpoint {shlex.quote(folder)}")
+    if "%a" in text:
+        raise ValueError(f"{text!r}: %a is the array task, and this is no array task")
+    if not text:
+        raise ValueError("an empty path names no checkpoint")
+    return os.path.abspath(text)
+
+
+def _path(text: str) -> str:
+    if not text:
+        raise ValueError("an empty path names no file")
+    return os.path.abspath(text)
+
+
+def _chain(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text) or text in (".", ".."):
+        raise ValueError(f"{text!r} is no chain name: 1 to 64 letters, digits, dots, underscores and hyphens")
+    return text
+
+
+def _signal(text: str) -> tuple[str, float | None]:
+    """Return the signal's name without SIG and, from `USR1@120`, the margin in seconds."""
+    import signal
+
+    name, at, seconds = text.partition("@")
+    if at and not re.fullmatch(r"\d{1,7}", seconds):
+        raise ValueError(f"{text!r}: after the @ stands a number of seconds, as in USR1@120")
+    if name.isdigit() and int(name) in {int(number) for number in signal.Signals}:
+        name = signal.Signals(int(name)).name
+    plain = name.upper().removeprefix("SIG")
+    if plain != "AUTO" and (f"SIG{plain}" not in signal.Signals.__members__ or plain in _UNCATCHABLE):
+        raise ValueError(
+            f"{name!r} is no signal that a training can catch: write for instance USR1, USR2, TERM or auto"
+        )
+    return ("auto" if plain == "AUTO" else plain), (float(seconds) if at else None)
+
+
+def _flag(text: str) -> bool:
+    return True
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "--checkpoint",
+        "PATH",
+        _checkpoint,
+        "none",
+        "Where checkpoints appear: a folder, or a file that is overwritten. May be given several times.",
+        repeatable=True,
+    ),
+    Option(
+        "--resume-flag",
+        "TEXT",
+        _text,
+        "none",
+        "Appended to the command when resuming. {checkpoint}, {link} and {chain} are filled in.",
+    ),
+    Option("--signal", "NAME|auto", _signal, "auto", "The checkpoint signal. USR1@120 sets the margin too."),
+    Option("--margin", "DURATION|auto", _margin, "auto", "How long before the end time to ask the training to save."),
+    Option("--time-limit", "DURATION", durations.parse, "none", "The length of one link."),
+    Option("--max-links", "N", _count, "20, without --checkpoint 5", "At most so many starts in the chain."),
+    Option("--max-time", "DURATION", durations.parse, "none", "At most so much running time in the chain."),
+    Option(
+        "--retries",
+        "N",
+        _retries,
+        "0",
+        "Go on after the training failed by itself, N times without progress in between.",
+    ),
+    Option("--done-file", "PATH", _path, "none", "Only this file means finished; exit 0 without it means: go on."),
+    Option("--again-exit", "CODE", _exit_code, "none", "This exit code means: saved, run me again."),
+    Option("--continued-exit", "CODE", _exit_code, "0", "Exit with this code when the chain goes on in another job."),
+    Option("--fresh", None, _flag, "off", "Once per chain: set older checkpoints aside (nothing is deleted)."),
+    Option("--stop-file", "PATH", _path, "none", "When this file exists, no further link starts."),
+    Option("--chain", "NAME", _chain, "made from the program and the time", "The chain's id."),
+    Option("--dry-run", None, _flag, "off", "Say what would happen, and do nothing."),
+    Option("--verbose", None, _flag, "off", "Say more.", short="-v"),
+    Option("--help", None, _flag, "off", "Show this help.", short="-h"),
+)
+BY_NAME = {option.name: option for option in OPTIONS} | {option.short: option for option in OPTIONS if option.short}
+
+
+class Read(NamedTuple):
+    """What stood on a line: values by key, the words after the options, and whether `--` came before them."""
+
+    values: dict[str, Any]
+    rest: tuple[str, ...]
+    settled: bool
+
+
+def read(words: list[str], origin: str = "") -> Read:
+    """Read options up to the first word that is none. Raises UsageError with every mistake."""
+    values: dict[str, Any] = {}
+    mistakes: list[str] = []
+    place, settled = 0, False
+    while place < len(words):
+        word = words[place]
+        if word == "--":
+            settled, place = True, place + 1
+            break
+        if not word.startswith("-") or word == "-":
+            break
+        place += 1
+        name, equals, value = word.partition("=")
+        option = BY_NAME.get(name)
+        if option is None:
+            mistakes.append(f"{origin}{name}: no such option{_nearest(name)}. `ckptrun run --help` lists them")
+            continue
+        if option.value is None:
+            if equals:
+                mistakes.append(f"{origin}{name} takes no value")
+            value = ""
+        elif not equals:
+            if place >= len(words):
+                mistakes.append(f"{origin}{name} needs a value: {name} {option.value}")
+                break
+            value, place = words[place], place + 1
+        _take(option, value, values, mistakes, origin)
+    if mistakes:
+        raise UsageError(*mistakes)
+    return Read(values, tuple(words[place:]), settled)
+
+
+def _take(option: Option, value: str, values: dict[str, Any], mistakes: list[str], origin: str) -> None:
+    try:
+        found = option.read(value)
+    except ValueError as error:
+        mistakes.append(f"{origin}{option.name} {error}")
+        return
+    if option.repeatable:
+        values.setdefault(option.key, []).append(found)
+    else:
+        values[option.key] = found
+
+
+def _nearest(name: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, [option.name for option in OPTIONS], n=1)
+    return f", did you mean {close[0]}?" if close else ""
+
+
+def from_environment() -> dict[str, Any]:
+    """Return the options that stand in CKPTRUN_OPTIONS. Raises UsageError that names the variable."""
+    text = os.environ.get("CKPTRUN_OPTIONS", "")
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"CKPTRUN_OPTIONS: {error} in {text!r}") from None
+    found = read(words, "CKPTRUN_OPTIONS: ")
+    if found.rest:
+        raise UsageError(f"CKPTRUN_OPTIONS: {found.rest[0]!r} is no option; the command stands on the command line")
+    return found.values
+
+
+def to_plan(values: dict[str, Any], command: tuple[str, ...]) -> Plan:
+    """Return the plan of these options for this command. Raises UsageError where they do not fit together."""
+    signal, signal_margin_s = values.get("signal", ("auto", None))
+    plan = Plan(
+        command=command,
+        checkpoints=tuple(dict.fromkeys(values.get("checkpoint", ()))),
+        resume_flag=values.get("resume_flag"),
+        signal=signal,
+        margin_s=values.get("margin", signal_margin_s),
+        limit_s=values.get("time_limit"),
+        max_links=values.get("max_links"),
+        max_time_s=values.get("max_time"),
+        retries=values.get("retries", 0),
+        done_file=values.get("done_file"),
+        again_exit=values.get("again_exit"),
+        continued_exit=values.get("continued_exit", 0),
+        fresh=values.get("fresh", False),
+        stop_file=values.get("stop_file"),
+        chain=values.get("chain"),
+    )
+    mistakes = _misfits(plan)
+    if mistakes:
+        raise UsageError(*mistakes)
+    return plan
+
+
+def _misfits(plan: Plan) -> list[str]:
+    mistakes = []
+    if plan.resume_flag is not None:
+        mistakes += _resume_flag_misfits(plan)
+    if plan.margin_s is not None and plan.limit_s is not None and plan.margin_s >= plan.limit_s:
+        margin, limit = durations.show(plan.margin_s), durations.show(plan.limit_s)
+        mistakes.append(
+            f"--margin {margin} is not shorter than --time-limit {limit}: nothing would be left to train in"
+        )
+    if plan.again_exit == 0:
+        mistakes.append("--again-exit 0 would make success mean unfinished: use --done-file")
+    return mistakes
+
+
+def _resume_flag_misfits(plan: Plan) -> list[str]:
+    assert plan.resume_flag is not None
+    try:
+        shlex.split(plan.resume_flag)
+    except ValueError as error:
+        return [f"--resume-flag {plan.resume_flag!r}: {error}"]
+    if "{checkpoint}" in plan.resume_flag and not plan.checkpoints:
+        return ["--resume-flag with {checkpoint} needs --checkpoint PATH: else nobody knows which one it is"]
+    corrected = swallowed_by_shell(plan.command)
+    if corrected is not None:
+        return [f"--resume-flag: the shell would swallow the appended words. Write the command as: {corrected}"]
+    return []

@@ -1,0 +1,74 @@
+"""`ckptrun run`, the command that needs no word: resolve the options, find the chain, run its links."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from ckptrun.cli import SUBCOMMANDS, options
+from ckptrun.early import Handlers
+from ckptrun.errors import CommandNotFound, UsageError
+from ckptrun.link import child, messages
+from ckptrun.plan import Plan
+
+
+def main(words: list[str], handlers: Handlers) -> int:
+    """Run a chain, or tell what would be run."""
+    started_at = time.monotonic()
+    found = options.read(words)
+    values, command = found.values, found.rest
+    if command[:1] == ("run",) and not found.settled:
+        more = options.read(list(command[1:]))
+        values, command, found = values | more.values, more.rest, more
+    if values.get("help"):
+        from ckptrun.cli.app import main as app_main
+
+        return app_main(["run", "--help"])
+    if not command:
+        raise UsageError("no command: write the training command behind it, as in `ckptrun python train.py`")
+    if not found.settled:
+        _check_word(command[0], values)
+    plan = options.to_plan(options.from_environment() | values, command)
+    messages.verbose = bool(values.get("verbose"))
+    if values.get("dry_run"):
+        return _dry_run(plan)
+    return _run(plan, handlers, started_at)
+
+
+def _check_word(word: str, values: dict[str, Any]) -> None:
+    """A first word that is neither a subcommand nor a program is most likely a mistyped subcommand."""
+    if word in SUBCOMMANDS:
+        raise UsageError(f"{word} takes no options of `run` before it")
+    if os.path.lexists(word) or "/" in word or child.find(word):
+        return
+    import difflib
+
+    close = difflib.get_close_matches(word, [*SUBCOMMANDS], n=1)
+    hint = f"Did you mean `ckptrun {close[0]}`?" if close else "Is it installed, and is its folder on PATH?"
+    raise CommandNotFound(f"{word}: neither a subcommand nor a program. {hint}")
+
+
+def _run(plan: Plan, handlers: Handlers, started_at: float) -> int:
+    from ckptrun.chain.home import state_home
+    from ckptrun.link.local import LocalChain
+    from ckptrun.link.membership import join_or_create
+
+    membership = join_or_create(plan, state_home())
+    if membership.folder is None:
+        return 0
+    chain = LocalChain(plan, membership.folder, handlers, started_at)
+    if membership.joined:
+        messages.say(
+            f"going on with chain {membership.folder.id}, which is not finished: this is its link {membership.link}"
+        )
+        chain.join(membership.link)
+    return chain.run(membership.link)
+
+
+def _dry_run(plan: Plan) -> int:
+    from ckptrun.link.dry_run import describe
+
+    for line in describe(plan):
+        print(line)
+    return 0

@@ -1,0 +1,108 @@
+"""Start the training command, signal processes, reap them. Nothing of ours leaks into the child."""
+
+from __future__ import annotations
+
+import _signal
+import errno
+import os
+
+from ckptrun.errors import CommandNotFound, CommandNotRunnable
+from ckptrun.words import Status
+
+_PR_SET_CHILD_SUBREAPER = 36
+# Python ignores these two in itself; an ignored signal would stay ignored through the exec.
+_IGNORED_BY_PYTHON = (_signal.SIGPIPE, _signal.SIGXFSZ)
+
+
+class Reaped:
+    """How one process ended: its pid, its status and the largest resident size of it and its descendants in bytes."""
+
+    def __init__(self, pid: int, wait_status: int, peak_bytes: int) -> None:
+        self.pid = pid
+        self.peak_bytes = peak_bytes
+        code = os.waitstatus_to_exitcode(wait_status)
+        self.status = Status(code, None) if code >= 0 else Status(None, -code)
+
+
+def become_subreaper() -> None:
+    """Keep double-forked descendants in our tree (man prctl, PR_SET_CHILD_SUBREAPER). A kernel that refuses is no error."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def start(command: tuple[str, ...], environment: dict[str, str], mask: set[int]) -> int:
+    """Start the command in our process group, so that the terminal treats it as it would without us; return its pid.
+
+    `mask` is the signal mask that we were started with. Raises CommandNotFound or CommandNotRunnable as `env` would.
+    """
+    try:
+        return _spawn(command, environment, mask)
+    except OSError as error:
+        if error.errno == errno.ENOEXEC:  # a script without `#!`: execvp gives it to the shell, and so do we
+            path = _which(command[0]) or command[0]
+            return _spawn(("/bin/sh", path, *command[1:]), environment, mask)
+        if error.errno in (errno.ENOENT, errno.ENOTDIR) and not _exists(command[0]):
+            raise CommandNotFound(
+                f"{command[0]}: no such program. Is it installed, and is its folder on PATH?"
+            ) from None
+        raise CommandNotRunnable(f"{command[0]} cannot be run: {os.strerror(error.errno or 0)}") from None
+
+
+def _spawn(command: tuple[str, ...], environment: dict[str, str], mask: set[int]) -> int:
+    return os.posix_spawnp(command[0], command, environment, setsigmask=mask, setsigdef=_IGNORED_BY_PYTHON)
+
+
+def find(program: str) -> str | None:
+    """Return the path of a program that a command word names, as the shell would find it, else None."""
+    if "/" in program:
+        return program if os.access(program, os.X_OK) and not os.path.isdir(program) else None
+    return _which(program)
+
+
+def _which(program: str) -> str | None:
+    if "/" in program:
+        return program
+    for folder in os.get_exec_path():
+        path = os.path.join(folder, program)
+        if os.access(path, os.X_OK) and not os.path.isdir(path):
+            return path
+    return None
+
+
+def _exists(program: str) -> bool:
+    if "/" in program:
+        return os.path.lexists(program)
+    return any(os.path.lexists(os.path.join(folder, program)) for folder in os.get_exec_path())
+
+
+def reap() -> tuple[Reaped, ...]:
+    """Return all children, adopted orphans included, that have ended since the last call; does not wait."""
+    found = []
+    while True:
+        try:
+            pid, wait_status, usage = os.wait4(-1, os.WNOHANG)
+        except ChildProcessError:
+            break
+        if pid == 0:
+            break
+        found.append(Reaped(pid, wait_status, usage.ru_maxrss * 1024))
+    return tuple(found)
+
+
+def send(pid: int, number: int) -> bool:
+    """Send a signal; return False where the process is gone or not ours."""
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def out_of_memory_kills() -> int:
+    """Return how often this kernel has killed for want of memory since its boot; 0 where it does not say."""
+    try:
+        with open("/proc/vmstat", encoding="ascii") as lines:
+            return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+    except OSError:
+        return 0

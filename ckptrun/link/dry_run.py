@@ -1,0 +1,106 @@
+"""What `--dry-run` tells: what would happen, and where each fact was learned. Nothing is written."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+
+from ckptrun import durations
+from ckptrun.chain import claims, home
+from ckptrun.chain.history import read_events
+from ckptrun.chain.model import ChainSoFar, so_far
+from ckptrun.chain.turns import Turns
+from ckptrun.link import membership, messages
+from ckptrun.link.times import times
+from ckptrun.plan import Plan, resume_words
+from ckptrun.words import Checkpoint
+
+
+def describe(plan: Plan) -> list[str]:
+    """Return the lines that tell what a start with this plan would do now."""
+    folder_of = _state_home()
+    name = plan.chain or (claims.recall_command(folder_of, membership.command_key(plan)) if folder_of else None)
+    known = home.open_chain(folder_of, name) if folder_of and name else None
+    events = read_events(known.events)[0] if known else []
+    turns = Turns(known.turns).read() if known else ()
+    lines = []
+    link = 1
+    if known is not None and membership.final_outcome(turns) != "complete":
+        living = membership.why_live(known)
+        link = membership.highest_link(turns) + 1
+        lines.append(
+            f"chain: {known.id}, unfinished; this would be its link {link}"
+            + (f". It lives: {living}" if living else "")
+        )
+    elif known is not None and plan.chain is not None:
+        return [f"chain: {known.id} is complete; nothing would be started"]
+    else:
+        events = []
+        lines.append(f"chain: a new one, {plan.chain or home.make_id(os.path.basename(plan.command[0]), time.time())}")
+    so_far_ = so_far(events)
+    newest = _newest(plan)
+    lines += [_resuming(plan, newest, link, so_far_), *_times(plan, so_far_), _who(plan), _bounds(plan)]
+    return lines
+
+
+def _state_home() -> str | None:
+    """Return the state folder where there is one already: a dry run creates none."""
+    path = home.wanted_home()
+    return path if os.path.isdir(path) else None
+
+
+def _newest(plan: Plan) -> Checkpoint | None:
+    if not plan.checkpoints:
+        return None
+    from ckptrun.checkpoints.find import newest_whole
+
+    return newest_whole(plan.checkpoints)[0]
+
+
+def _resuming(plan: Plan, newest: Checkpoint | None, link: int, known: ChainSoFar) -> str:
+    resumes = newest is not None or (not plan.checkpoints and link > 1)
+    command = plan.command
+    if resumes and plan.resume_flag:
+        command += resume_words(plan.resume_flag, checkpoint=newest.path if newest else "", link=link, chain="CHAIN")
+    origin = (
+        messages.checkpoint(newest)
+        if newest
+        else ("no checkpoint seen" if plan.checkpoints else "--checkpoint is not given")
+    )
+    return f"would run: {shlex.join(command)}\nresuming: {'yes' if resumes else 'no'} ({origin})"
+
+
+def _times(plan: Plan, known: ChainSoFar) -> list[str]:
+    if plan.limit_s is None:
+        return ["time limit: none (--time-limit sets one); one link, nobody is asked by the clock"]
+    found = times(0.0, plan.limit_s, known.saves, plan.margin_s)
+    now = time.time()
+
+    def clock(at: float) -> str:
+        return time.strftime("%H:%M:%S", time.localtime(now + at))
+
+    return [
+        f"end time: {clock(found.end_at)}, {durations.show(found.limit_s)} after the start (--time-limit)",
+        f"checkpoint time: {clock(found.ask_at)}, {durations.show(found.margin_s)} before it ({found.why})",
+        f"TERM to what is left: {clock(found.term_at)}; KILL: {clock(found.kill_at)}",
+    ]
+
+
+def _who(plan: Plan) -> str:
+    if plan.signal != "auto":
+        return f"asked: the training, with SIG{plan.signal} if it catches it (--signal)"
+    return (
+        "asked: the training, past shells and wrappers, with the first of SIGUSR1, SIGUSR2, SIGTERM that it catches when the time "
+        "comes; SIGINT after the last save that fits where it catches only that"
+    )
+
+
+def _bounds(plan: Plan) -> str:
+    why = (
+        "--max-links"
+        if plan.max_links
+        else ("the default" if plan.checkpoints else "no --checkpoint, progress cannot be seen")
+    )
+    text = f"bounds: at most {plan.links_bound} links ({why})"
+    return text + (f", {durations.show(plan.max_time_s)} in all (--max-time)" if plan.max_time_s else "")

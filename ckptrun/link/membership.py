@@ -1,0 +1,126 @@
+"""Which chain a local start belongs to: a new one, the unfinished one that it goes on with, or none because it would double one."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import NamedTuple
+
+from ckptrun import __version__
+from ckptrun.chain import claims, home, liveness
+from ckptrun.chain.history import read_events
+from ckptrun.chain.home import ChainFolder
+from ckptrun.chain.turns import Turn, Turns
+from ckptrun.errors import CkptrunError, Refused
+from ckptrun.link import messages
+from ckptrun.plan import Plan, to_json
+
+
+class Membership(NamedTuple):
+    """The chain's folder and the number of the link that starts; `joined` for an unfinished chain that goes on."""
+
+    folder: ChainFolder | None
+    link: int
+    joined: bool = False
+
+
+def join_or_create(plan: Plan, state_home: str) -> Membership:
+    """Return the chain that this command starts or goes on with. `folder` is None for a named chain that is complete.
+
+    Raises Refused where a start would double a living one.
+    """
+    key = command_key(plan)
+    name = plan.chain or claims.recall_command(state_home, key)
+    known = home.open_chain(state_home, name) if name else None
+    if known is not None:
+        joined = _consider(plan, known)
+        if joined is not None:
+            if joined.folder is not None:
+                _claim(plan, state_home, joined.folder.id)
+            return joined
+    folder = _create(plan, state_home)
+    _claim(plan, state_home, folder.id)
+    claims.remember_command(state_home, key, folder.id)
+    return Membership(folder, 1)
+
+
+def command_key(plan: Plan) -> str:
+    """Return what tells the same command, options and directory from others."""
+    return json.dumps([to_json(plan), os.getcwd()], sort_keys=True)
+
+
+def _consider(plan: Plan, known: ChainFolder) -> Membership | None:
+    """Return the chain as one to join, or None for a new chain."""
+    turns = Turns(known.turns).read()
+    outcome = final_outcome(turns)
+    if outcome == "complete":
+        if plan.chain is None:
+            return None
+        messages.say(f"chain {known.id} is complete; nothing is started. Another --chain NAME begins a new one")
+        return Membership(None, 0)
+    living = why_live(known)
+    if living is not None:
+        if plan.chain is None and not plan.checkpoints:
+            messages.say(f"chain {known.id} of the same command lives ({living}); this is a new chain beside it")
+            return None
+        raise Refused(
+            f"chain {known.id} lives: {living}. Stop it first (its ckptrun: Ctrl-C or `kill PID`), or wait for it"
+        )
+    return Membership(known, highest_link(turns) + 1, joined=True)
+
+
+def highest_link(turns: tuple[Turn, ...]) -> int:
+    """Return the highest link that any turn names, 0 without turns."""
+    return max((int(turn.facts.get("link", 0)) for turn in turns), default=0)
+
+
+def final_outcome(turns: tuple[Turn, ...]) -> str | None:
+    """Return the outcome that the last turn ended the chain with, None where it has not ended."""
+    if not turns or turns[-1].kind != "end":
+        return None
+    outcome = str(turns[-1].facts.get("outcome"))
+    return None if outcome == "continued" else outcome
+
+
+def why_live(folder: ChainFolder) -> str | None:
+    """Return in words what of the chain lives, or None. What cannot be seen from this machine counts as living."""
+    turns = Turns(folder.turns).read()
+    starts = [turn for turn in turns if turn.kind == "start"]
+    if not starts:
+        return None
+    facts = starts[-1].facts
+    if final_outcome(turns) is None and facts.get("pid") != os.getpid():
+        alive = liveness.alive(facts["node"], facts["boot_id"], facts["pid"], facts["pid_started"])
+        if alive is None:
+            return f"it was last started on {facts['node']}, and from here nobody can see whether it still runs there"
+        if alive:
+            return f"its ckptrun is process {facts['pid']}"
+    survivors = liveness.survivors(folder.id, read_events(folder.events)[0])
+    if survivors:
+        pid, argv = survivors[0]
+        return f"its training outlived it as process {pid} ({' '.join(argv)[:60]})"
+    return None
+
+
+def _claim(plan: Plan, state_home: str, chain: str) -> None:
+    def is_live(other: str) -> str | None:
+        folder = home.open_chain(state_home, other)
+        return why_live(folder) if folder is not None else None
+
+    for path in plan.checkpoints:
+        claimed = claims.claim(state_home, path, chain, is_live)
+        if claimed.previous is not None:
+            messages.say(f"{os.path.relpath(path)} was chain {claimed.previous}'s, of which nothing lives: taken over")
+
+
+def _create(plan: Plan, state_home: str) -> ChainFolder:
+    now = time.time()
+    wanted = plan.chain or home.make_id(os.path.basename(plan.command[0]), now)
+    facts = {"created": now, "directory": os.getcwd(), "node": os.uname().nodename, "plan": to_json(plan)}
+    try:
+        return home.create_chain(state_home, wanted, {"version": __version__, **facts})
+    except OSError as error:
+        raise CkptrunError(
+            f"no chain can be created in {state_home} ({error.strerror}). Set CKPTRUN_HOME to a folder with room that is yours"
+        ) from None

@@ -1,0 +1,102 @@
+"""What a link starts from: the newest whole checkpoint, after truncated ones were set aside and a lost one was brought back."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ckptrun import durations
+from ckptrun.chain.model import ChainSoFar
+from ckptrun.errors import Refused
+from ckptrun.link import messages
+from ckptrun.plan import Plan
+from ckptrun.words import Checkpoint
+
+
+class Resumption(NamedTuple):
+    """Whether a start resumes, from which checkpoint, and a note about it for the start line."""
+
+    resumes: bool
+    checkpoint: Checkpoint | None = None
+    note: str = ""
+
+
+def find_resumption(plan: Plan, chain: str, link: int, known: ChainSoFar, record: Callable[..., None]) -> Resumption:
+    """Return what this start resumes from; repair what can be repaired on the way.
+
+    Raises Refused when no whole checkpoint stands although one was seen before in this chain: training would begin anew and, in
+    time, overwrite what is left.
+    """
+    if not plan.checkpoints:
+        return Resumption(resumes=known.starts > 0)
+    from ckptrun.checkpoints.find import newest_whole
+
+    if plan.fresh and known.starts == 0:
+        _start_fresh(plan, chain, record)
+    newest, truncated = newest_whole(plan.checkpoints)
+    for cut in truncated:
+        _set_aside(plan, cut, link, record)
+    if newest is None:
+        newest = _bring_back(plan, chain, record, missing=not truncated)
+    if newest is None:
+        if known.seen_whole:
+            folders = ", ".join(plan.checkpoints)
+            raise Refused(
+                f"no whole checkpoint stands in {folders}, although this chain has seen one: it does not train from the beginning. "
+                "Put it back (see the folders *.set-aside), or begin a new chain with --fresh"
+            )
+        return Resumption(resumes=False)
+    _keep_copies(plan, chain, record)
+    return Resumption(True, newest, _note(newest, known))
+
+
+def _note(newest: Checkpoint, known: ChainSoFar) -> str:
+    age = f", saved {durations.show(max(time.time() - newest.at, 0.0))} ago"
+    return age if known.starts else f"{age}, older than this chain"
+
+
+def _start_fresh(plan: Plan, chain: str, record: Callable[..., None]) -> None:
+    from ckptrun.checkpoints.set_aside import set_all_aside
+
+    for place in set_all_aside(plan.checkpoints, f"before-{chain}"):
+        messages.say(f"--fresh: what stood there is now {os.path.relpath(place)}")
+        record("set_aside", path=None, to=place)
+
+
+def _set_aside(plan: Plan, cut: Checkpoint, link: int, record: Callable[..., None]) -> None:
+    from ckptrun.checkpoints.set_aside import set_aside
+
+    place = set_aside(cut, _root_of(plan, cut), link)
+    messages.say(f"{os.path.relpath(cut.path)} is truncated ({cut.why}): set aside to {os.path.relpath(place)}")
+    record("set_aside", path=cut.path, to=place)
+
+
+def _bring_back(plan: Plan, chain: str, record: Callable[..., None], *, missing: bool) -> Checkpoint | None:
+    from ckptrun.checkpoints.in_place import bring_back
+
+    for root in plan.checkpoints:
+        found = bring_back(root, chain, missing=missing)
+        if found is not None:
+            messages.say(f"{os.path.relpath(found.path)} was brought back from the last whole copy of it")
+            record("restored", path=found.path, copy=None)
+            return found
+    return None
+
+
+def _keep_copies(plan: Plan, chain: str, record: Callable[..., None]) -> None:
+    from ckptrun.checkpoints.in_place import keep_copy
+
+    for root in plan.checkpoints:
+        copy = keep_copy(root, chain)
+        if copy.path is not None:
+            record("copied", path=root, copy=copy.path)
+
+
+def _root_of(plan: Plan, found: Checkpoint) -> str:
+    """Return the `--checkpoint` path under which a checkpoint was found."""
+    for root in plan.checkpoints:
+        if found.path == root or found.path.startswith(root.rstrip("/") + "/"):
+            return root
+    return plan.checkpoints[0]

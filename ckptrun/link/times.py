@@ -1,0 +1,104 @@
+"""PURE. When to ask, to send TERM and to KILL (spec of the times: docs/reference/times.md).
+
+All times are monotonic seconds. L is the length of the link: from ckptrun's own start to the end time.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ckptrun import durations
+from ckptrun.words import Save
+
+LARGEST_GUESS_S = 600.0
+SAVES_REMEMBERED = 10
+KILL_AFTER_TERM_S = 10.0
+
+
+class Times(NamedTuple):
+    """When the link acts. `needed_limit_s` is the limit that would do, where the saves are too slow for this one."""
+
+    start_at: float
+    end_at: float
+    ask_at: float
+    term_at: float
+    kill_at: float
+    margin_s: float
+    why: str
+    needed_limit_s: float | None = None
+
+    @property
+    def limit_s(self) -> float:
+        """Return L."""
+        return self.end_at - self.start_at
+
+
+def times(start_at: float, end_at: float, saves: tuple[Save, ...], margin_s: float | None = None) -> Times:
+    """Return when to ask, to send TERM and to KILL in a link that must be over at `end_at`.
+
+    `saves` are the chain's measured saves, oldest first; `margin_s` is what the user named, which wins.
+    """
+    limit_s = end_at - start_at
+    margin, why, needed = (margin_s, "as told", None) if margin_s is not None else _margin(limit_s, saves)
+    margin = min(margin, limit_s)
+    # A margin shorter than the usual reserve would put TERM before the ask.
+    reserve_s = min(10.0, 0.05 * limit_s, margin / 2)
+    return Times(start_at, end_at, end_at - margin, end_at - reserve_s, end_at - reserve_s / 2, margin, why, needed)
+
+
+def _margin(limit_s: float, saves: tuple[Save, ...]) -> tuple[float, str, float | None]:
+    guess_s = max(min(0.1 * limit_s, LARGEST_GUESS_S), min(5.0, limit_s / 3))
+    if not saves:
+        return (
+            guess_s,
+            "10% of the limit, no save measured yet" if guess_s <= 0.1 * limit_s else "no save measured yet",
+            None,
+        )
+    slowest_s = slowest(saves)
+    wanted_s = 2 * slowest_s + min(30.0, 0.05 * limit_s)
+    why = f"the slowest save took {durations.show(slowest_s)}"
+    if not any(save.asked for save in saves[-SAVES_REMEMBERED:]):
+        wanted_s = max(wanted_s, guess_s)
+    if wanted_s <= limit_s / 2:
+        return wanted_s, why, None
+    # Half of L is the most: m = 2 s + 5% L <= L/2 gives L >= 2 s / 0.45, and with the full 30 s L >= 4 s + 60.
+    return limit_s / 2, f"{why}, and half of the limit is the most", min(2 * slowest_s / 0.45, 4 * slowest_s + 60)
+
+
+def slowest(saves: tuple[Save, ...]) -> float:
+    """Return the slowest of the last ten saves in seconds, one that was cut as twice the time it had; 0 without any."""
+    return max((save.seconds * (2 if save.cut else 1) for save in saves[-SAVES_REMEMBERED:]), default=0.0)
+
+
+def least_needed(saves: tuple[Save, ...]) -> float:
+    """Return how long a save takes at the least, in seconds: what one that was cut had is known not to be enough."""
+    return max((save.seconds for save in saves[-SAVES_REMEMBERED:]), default=0.0)
+
+
+def longest_interval(written_at: tuple[float, ...], start_at: float) -> float | None:
+    """Return the longest of the last three intervals between saves; None before the first save.
+
+    With fewer than two saves the interval is the time from the start to the save.
+    """
+    if not written_at:
+        return None
+    if len(written_at) == 1:
+        return max(written_at[0] - start_at, 0.0)
+    last = written_at[-4:]
+    return max(later - earlier for earlier, later in zip(last, last[1:], strict=False))
+
+
+def next_save_fits(written_at: tuple[float, ...], start_at: float, slowest_s: float, term_at: float) -> bool:
+    """Return whether the save after the last one will be whole before TERM. False before the first save."""
+    interval_s = longest_interval(written_at, start_at)
+    return interval_s is not None and written_at[-1] + 1.2 * interval_s + slowest_s < term_at
+
+
+def look_every(limit_s: float | None, left_s: float | None, cadence_s: float | None) -> float:
+    """Return the seconds until the next look at the checkpoints: rare in the middle, four a second near the end."""
+    if limit_s is None or left_s is None:
+        return 10.0
+    last_s = min(max(0.1 * limit_s, 2 * (cadence_s or 0.0)), 1200.0)
+    if left_s <= last_s:
+        return 0.25
+    return max(0.25, min(10.0, limit_s / 100, left_s - last_s))

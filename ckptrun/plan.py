@@ -1,0 +1,78 @@
+"""PURE. The options as link 1 resolved them, and their form in `chain.json`.
+
+What is not set is None and the reader of the value knows the default: a default may depend on what else is set
+(`max_links` is 5 where progress cannot be seen).
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any, NamedTuple
+
+
+class Plan(NamedTuple):
+    """One chain's options. Durations are seconds, paths are absolute, `signal` is `auto` or a name like `USR1`."""
+
+    command: tuple[str, ...]
+    checkpoints: tuple[str, ...] = ()
+    resume_flag: str | None = None
+    signal: str = "auto"
+    margin_s: float | None = None
+    limit_s: float | None = None
+    max_links: int | None = None
+    max_time_s: float | None = None
+    retries: int = 0
+    done_file: str | None = None
+    again_exit: int | None = None
+    continued_exit: int = 0
+    fresh: bool = False
+    stop_file: str | None = None
+    chain: str | None = None
+
+    @property
+    def links_bound(self) -> int:
+        """Return how many starts the chain may have: fewer where nobody can see whether it gets anywhere."""
+        return self.max_links if self.max_links is not None else (20 if self.checkpoints else 5)
+
+
+def to_json(plan: Plan) -> dict[str, Any]:
+    """Return the plan as `chain.json` keeps it."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in plan._asdict().items()}
+
+
+def from_json(data: dict[str, Any]) -> Plan:
+    """Return the plan that `to_json` gave. Unknown keys, written by a newer version, are left out."""
+    known = {name: data[name] for name in Plan._fields if name in data}
+    return Plan(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
+
+
+_SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh"})
+_PARAMETER = re.compile(r"\$(?:[@*0-9]|\{[@*0-9])")
+
+
+def resume_words(flag: str, *, checkpoint: str, link: int, chain: str) -> tuple[str, ...]:
+    """Return the words that a resuming start appends. Filled in after the split: a path with a blank stays one word."""
+    facts = {"{checkpoint}": checkpoint, "{link}": str(link), "{chain}": chain}
+    return tuple(
+        re.sub(r"\{(?:checkpoint|link|chain)\}", lambda found: facts[found[0]], word) for word in shlex.split(flag)
+    )
+
+
+def swallowed_by_shell(command: tuple[str, ...]) -> str | None:
+    """Return the corrected command line where appended words would not arrive, else None.
+
+    `bash -c TEXT word` gives the word to TEXT as `$0`, where nobody looks for it.
+    """
+    for place, word in enumerate(command[:-1]):
+        if word.rsplit("/", 1)[-1] not in _SHELLS:
+            continue
+        for at in range(place + 1, len(command) - 1):
+            if not command[at].startswith("-"):
+                break
+            if re.fullmatch(r"-[a-z]*c[a-z]*", command[at]):
+                text = command[at + 1]
+                if _PARAMETER.search(text):
+                    return None
+                return shlex.join([*command[: at + 1], f'{text.rstrip().rstrip(";")} "$@"', word.rsplit("/", 1)[-1]])
+    return None
