@@ -1,0 +1,86 @@
+"""The formulas of the times, each with numbers worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ckptrun.link.times import longest_interval, look_every, next_save_fits, slowest, times
+from ckptrun.words import Save
+
+HOUR = 3600.0
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "margin_s"),
+    [(12 * HOUR, 600.0), (HOUR, 360.0), (60.0, 6.0), (30.0, 5.0), (12.0, 4.0), (6.0, 2.0)],
+)
+def test_margin_with_nothing_measured(limit_s: float, margin_s: float) -> None:
+    """Ten per cent of the limit, at most 600 s, at least min(5 s, a third)."""
+    assert times(0.0, limit_s, ()).margin_s == pytest.approx(margin_s)
+
+
+def test_margin_from_a_measured_asked_save() -> None:
+    """Twice the slowest asked save and the reserve replace the guess, in both directions."""
+    assert times(0.0, 12 * HOUR, (Save(41.0, asked=True),)).margin_s == pytest.approx(2 * 41 + 30)
+    assert times(0.0, 12 * HOUR, (Save(400.0, asked=True),)).margin_s == pytest.approx(830)
+
+
+def test_margin_is_not_under_the_guess_until_an_asked_save_was_measured() -> None:
+    """Periodic saves alone do not make the margin smaller than the guess."""
+    assert times(0.0, 12 * HOUR, (Save(1.0, asked=False),)).margin_s == pytest.approx(600)
+    assert times(0.0, 12 * HOUR, (Save(400.0, asked=False),)).margin_s == pytest.approx(830)
+
+
+def test_a_cut_save_counts_twice() -> None:
+    """A save that was cut counts as twice the time that it had."""
+    assert slowest((Save(5.0, asked=True, cut=True), Save(8.0, asked=True))) == 10.0
+    assert times(0.0, 60.0, (Save(5.7, asked=True, cut=True),)).margin_s == pytest.approx(2 * 11.4 + 3)
+
+
+def test_margin_is_at_most_half_and_says_which_limit_would_do() -> None:
+    """A save that does not fit into half of the limit: half is taken, and the limit that would do is named."""
+    found = times(0.0, 60.0, (Save(40.0, asked=True),))
+    assert found.margin_s == 30.0
+    assert found.needed_limit_s is not None
+    assert times(0.0, found.needed_limit_s + 0.01, (Save(40.0, asked=True),)).needed_limit_s is None
+    assert times(0.0, found.needed_limit_s - 1, (Save(40.0, asked=True),)).needed_limit_s is not None
+
+
+def test_only_the_last_ten_saves_count() -> None:
+    """One slow save long ago does not cost the chain its time for ever."""
+    saves = (Save(100.0, asked=True),) + (Save(1.0, asked=True),) * 10
+    assert slowest(saves) == 1.0
+
+
+@given(
+    limit_s=st.floats(0.5, 1e6),
+    saves=st.lists(st.builds(Save, st.floats(0, 1e5), st.booleans(), st.booleans()), max_size=12),
+    share=st.one_of(st.none(), st.floats(0.001, 0.999)),
+)
+def test_order_of_the_times(limit_s: float, saves: list[Save], share: float | None) -> None:
+    """Start < ask <= TERM <= KILL <= end, whatever was measured or named."""
+    found = times(10.0, 10.0 + limit_s, tuple(saves), None if share is None else share * limit_s)
+    assert 10.0 <= found.ask_at <= found.term_at <= found.kill_at <= found.end_at
+    assert found.margin_s <= max(limit_s / 2, (share or 0) * limit_s) + 1e-9
+
+
+def test_next_save_fits() -> None:
+    """Last save + 1.2 x the longest of the last three intervals + the slowest save must lie before TERM."""
+    written = (100.0, 110.0, 150.0, 160.0, 170.0)
+    assert longest_interval(written, 0.0) == 40.0
+    assert next_save_fits(written, 0.0, 2.0, 170 + 48 + 2 + 0.1)
+    assert not next_save_fits(written, 0.0, 2.0, 170 + 48 + 2)
+    assert longest_interval((30.0,), 10.0) == 20.0
+    assert not next_save_fits((), 0.0, 0.0, 1e9)
+
+
+def test_looks_are_rare_in_the_middle_and_frequent_near_the_end() -> None:
+    """One look in min(10 s, L/100); four a second in the last tenth, at most 20 minutes."""
+    assert look_every(12 * HOUR, 6 * HOUR, None) == 10.0
+    assert look_every(12 * HOUR, 1199.0, None) == 0.25
+    assert look_every(12 * HOUR, 1205.0, None) == 5.0
+    assert look_every(100.0, 50.0, None) == 1.0
+    assert look_every(100.0, 30.0, 20.0) == 0.25
+    assert look_every(None, None, None) == 10.0

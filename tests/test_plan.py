@@ -1,0 +1,46 @@
+"""The plan: its form in chain.json, the resume flag, and shells that swallow words."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ckptrun.plan import Plan, from_json, resume_words, swallowed_by_shell, to_json
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=())), min_size=1), st.booleans())
+def test_round_trip_through_json(command: list[str], fresh: bool) -> None:
+    """Any command, undecodable bytes included, comes back from chain.json as it was."""
+    plan = Plan(tuple(command), checkpoints=("/a b",), margin_s=1.5, fresh=fresh)
+    assert from_json(json.loads(json.dumps(to_json(plan)))) == plan
+
+
+def test_a_newer_versions_keys_are_left_out() -> None:
+    """An unknown key does not break an older ckptrun."""
+    assert from_json({"command": ["x"], "invented": 1}) == Plan(("x",))
+
+
+def test_resume_words_keep_a_path_with_blanks_in_one_word() -> None:
+    """Filled in after the split; braces of the user's own stay."""
+    words = resume_words("--from {checkpoint} --n={link} '{x} {chain}'", checkpoint="/a b/{link}.pt", link=3, chain="c")
+    assert words == ("--from", "/a b/{link}.pt", "--n=3", "{x} c")
+
+
+@pytest.mark.parametrize(
+    ("command", "corrected"),
+    [
+        (("bash", "-c", "python t.py"), """bash -c 'python t.py "$@"' bash"""),
+        (("singularity", "exec", "i.sif", "/bin/sh", "-lc", "a; b"), """singularity exec i.sif /bin/sh -lc 'a; b "$@"' sh"""),
+        (("bash", "-c", 'python t.py "$@"', "bash"), None),
+        (("bash", "-c", "exec $0", "x"), None),
+        (("bash", "t.sh"), None),
+        (("python", "-c", "1"), None),
+        (("bash", "--norc", "-c", "python t.py"), """bash --norc -c 'python t.py "$@"' bash"""),
+    ],
+)
+def test_a_shell_that_swallows_appended_words(command: tuple[str, ...], corrected: str | None) -> None:
+    """`bash -c TEXT` without `$@` never sees appended words; the corrected line is offered."""
+    assert swallowed_by_shell(command) == corrected
