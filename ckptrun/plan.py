@@ -44,7 +44,8 @@ def to_json(plan: Plan) -> dict[str, Any]:
 def from_json(data: dict[str, Any]) -> Plan:
     """Return the plan that `to_json` gave. Unknown keys, written by a newer version, are left out."""
     known = {name: data[name] for name in Plan._fields if name in data}
-    return Plan(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
+    return Plan(**values)
 
 
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh"})

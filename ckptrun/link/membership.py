@@ -40,7 +40,11 @@ def join_or_create(plan: Plan, state_home: str) -> Membership:
                 _claim(plan, state_home, joined.folder.id)
             return joined
     folder = _create(plan, state_home)
-    _claim(plan, state_home, folder.id)
+    try:
+        _claim(plan, state_home, folder.id)
+    except Refused:
+        home.remove_unborn(folder)
+        raise
     claims.remember_command(state_home, key, folder.id)
     return Membership(folder, 1)
 

@@ -30,10 +30,10 @@ def find_resumption(plan: Plan, chain: str, link: int, known: ChainSoFar, record
     time, overwrite what is left.
     """
     if not plan.checkpoints:
-        return Resumption(resumes=known.starts > 0)
+        return Resumption(resumes=known.starts_in_all > 0)
     from ckptrun.checkpoints.find import newest_whole
 
-    if plan.fresh and known.starts == 0:
+    if plan.fresh and known.starts_in_all == 0:
         _start_fresh(plan, chain, record)
     newest, truncated = newest_whole(plan.checkpoints)
     for cut in truncated:
@@ -54,7 +54,7 @@ def find_resumption(plan: Plan, chain: str, link: int, known: ChainSoFar, record
 
 def _note(newest: Checkpoint, known: ChainSoFar) -> str:
     age = f", saved {durations.show(max(time.time() - newest.at, 0.0))} ago"
-    return age if known.starts else f"{age}, older than this chain"
+    return age if known.starts_in_all else f"{age}, older than this chain"
 
 
 def _start_fresh(plan: Plan, chain: str, record: Callable[..., None]) -> None:

@@ -1,0 +1,113 @@
+"""events.jsonl: what happened, for people. Turns decide; events tell.
+
+Rules: one write a line, at most 4 KiB, appended; nothing is ever rewritten. Writing never raises: a ledger that fails while the
+training runs is said once and stops nothing. Reading takes what it can: torn, repeated, foreign and newer lines are passed over
+and said once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+LONGEST_LINE = 4096
+VERSION = 1
+
+
+class History:
+    """The history of one chain: `events` holds what stands in the file and what could not be written."""
+
+    def __init__(self, path: str, say: Callable[[str], None]) -> None:
+        self._path, self._say = path, say
+        self._failed = False
+        self.events, oddities = read_events(path)
+        self._torn = any("torn" in oddity for oddity in oddities)
+        for oddity in oddities:
+            say(oddity)
+
+    def record(self, event: str, link: int, attempt: int, **facts: object) -> None:
+        """Append one event."""
+        at = time.time()
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at)) + f".{int(at % 1 * 1000):03d}Z"
+        entry: dict[str, Any] = {"v": VERSION, "at": stamp, "link": link, "attempt": attempt, "event": event, **facts}
+        self.events.append(entry)
+        try:
+            self._append(_line(entry))
+        except OSError as error:
+            if not self._failed:
+                self._failed = True
+                self._say(f"the history {self._path} cannot be written ({error.strerror}); the training goes on")
+
+    def _append(self, line: bytes) -> None:
+        if self._torn:  # the last writer died in the middle of its line
+            line, self._torn = b"\n" + line, False
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            written = os.write(descriptor, line)
+            self._torn = written != len(line)
+        finally:
+            os.close(descriptor)
+
+
+def _line(entry: dict[str, Any]) -> bytes:
+    """Return the entry as one line; facts that make it too long are shortened, and the entry says so."""
+    line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
+    if len(line) <= LONGEST_LINE:
+        return line
+    short = {name: _shortened(value) for name, value in entry.items()} | {"shortened": True}
+    line = json.dumps(short, separators=(",", ":")).encode() + b"\n"
+    if len(line) <= LONGEST_LINE:
+        return line
+    kept = {name: entry[name] for name in ("v", "at", "link", "attempt", "event")}
+    return json.dumps(kept | {"shortened": True}, separators=(",", ":")).encode() + b"\n"
+
+
+def _shortened(value: Any) -> Any:
+    if isinstance(value, str):
+        return value[:300]
+    if isinstance(value, (list, tuple)):
+        return [_shortened(one) for one in value[:5]]
+    return value
+
+
+def read_events(path: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the events that can be understood, in the order of the file without repeats, and the oddities in words."""
+    try:
+        with open(path, "rb") as file:
+            raw = file.read()
+    except FileNotFoundError:
+        return [], []
+    except OSError as error:
+        return [], [f"the history {path} cannot be read ({error.strerror})"]
+    events: list[dict[str, Any]] = []
+    counts = {"torn": 0, "foreign": 0, "newer": 0}
+    seen: set[bytes] = set()
+    for line in raw.split(b"\n"):
+        if not line.strip() or line in seen:
+            continue
+        seen.add(line)
+        entry = _parsed(line)
+        if isinstance(entry, str):
+            counts[entry] += 1
+        else:
+            events.append(entry)
+    if raw and not raw.endswith(b"\n") and not counts["torn"]:
+        counts["torn"] += 1
+    words = {"torn": "torn", "foreign": "not ours", "newer": "written by a newer ckptrun"}
+    return events, [f"the history {path} has {number} line(s) that are {words[kind]}" for kind, number in counts.items() if number]
+
+
+def _parsed(line: bytes) -> dict[str, Any] | str:
+    """Return one event, or in one word why the line is none."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return "torn"
+    if not isinstance(entry, dict) or not isinstance(entry.get("event"), str) or not isinstance(entry.get("link"), int):
+        return "foreign"
+    if not isinstance(entry.get("v"), int):
+        return "foreign"
+    return entry if entry["v"] <= VERSION else "newer"

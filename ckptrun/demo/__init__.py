@@ -1,0 +1,1 @@
+"""The small real training that `ckptrun demo` runs."""
