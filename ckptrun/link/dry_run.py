@@ -10,6 +10,7 @@ from ckptrun import durations
 from ckptrun.chain import claims, home
 from ckptrun.chain.history import read_events
 from ckptrun.chain.model import ChainSoFar, so_far
+from ckptrun.chain.state import final_outcome, highest_link, why_live
 from ckptrun.chain.turns import Turns
 from ckptrun.link import membership, messages
 from ckptrun.link.times import times
@@ -26,9 +27,9 @@ def describe(plan: Plan) -> list[str]:
     turns = Turns(known.turns).read() if known else ()
     lines = []
     link = 1
-    if known is not None and membership.final_outcome(turns) != "complete":
-        living = membership.why_live(known)
-        link = membership.highest_link(turns) + 1
+    if known is not None and final_outcome(turns) != "complete":
+        living = why_live(known)
+        link = highest_link(turns) + 1
         lines.append(
             f"chain: {known.id}, unfinished; this would be its link {link}"
             + (f". It lives: {living}" if living else "")

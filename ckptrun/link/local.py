@@ -21,7 +21,7 @@ from ckptrun.errors import CkptrunError, Stranded, TurnTaken
 from ckptrun.link import child, messages, process_tree
 from ckptrun.link import supervision as core
 from ckptrun.link.outcome import Decision, End, decide
-from ckptrun.link.resuming import Resumption, find_resumption
+from ckptrun.link.resuming import Resumption, find_resumption, keep_copies
 from ckptrun.link.supervisor import Ended, Eyes, Supervisor
 from ckptrun.link.times import Times, times
 from ckptrun.plan import Plan, resume_words
@@ -165,7 +165,14 @@ class LocalChain:
         policy = core.Policy(link_times, known.saves, bool(self._plan.checkpoints), self._started_at)
         wanted = None if self._plan.signal == "auto" else _signal_number(self._plan.signal)
         supervisor = Supervisor(
-            policy, self._handlers, self._eyes(), self._plan.checkpoints, wanted, self.record, self._is_replaced
+            policy,
+            self._handlers,
+            self._eyes(),
+            self._plan.checkpoints,
+            wanted,
+            self.record,
+            self._is_replaced,
+            lambda: keep_copies(self._plan, self._folder.id, self.record),
         )
         try:
             return supervisor.run(lambda: self._start_child(resumption, link_times))

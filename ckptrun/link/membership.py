@@ -8,10 +8,10 @@ import time
 from typing import NamedTuple
 
 from ckptrun import __version__
-from ckptrun.chain import claims, home, liveness
-from ckptrun.chain.history import read_events
+from ckptrun.chain import claims, home
 from ckptrun.chain.home import ChainFolder
-from ckptrun.chain.turns import Turn, Turns
+from ckptrun.chain.state import final_outcome, highest_link, why_live
+from ckptrun.chain.turns import Turns
 from ckptrun.errors import CkptrunError, Refused
 from ckptrun.link import messages
 from ckptrun.plan import Plan, to_json
@@ -72,39 +72,6 @@ def _consider(plan: Plan, known: ChainFolder) -> Membership | None:
             f"chain {known.id} lives: {living}. Stop it first (its ckptrun: Ctrl-C or `kill PID`), or wait for it"
         )
     return Membership(known, highest_link(turns) + 1, joined=True)
-
-
-def highest_link(turns: tuple[Turn, ...]) -> int:
-    """Return the highest link that any turn names, 0 without turns."""
-    return max((int(turn.facts.get("link", 0)) for turn in turns), default=0)
-
-
-def final_outcome(turns: tuple[Turn, ...]) -> str | None:
-    """Return the outcome that the last turn ended the chain with, None where it has not ended."""
-    if not turns or turns[-1].kind != "end":
-        return None
-    outcome = str(turns[-1].facts.get("outcome"))
-    return None if outcome == "continued" else outcome
-
-
-def why_live(folder: ChainFolder) -> str | None:
-    """Return in words what of the chain lives, or None. What cannot be seen from this machine counts as living."""
-    turns = Turns(folder.turns).read()
-    starts = [turn for turn in turns if turn.kind == "start"]
-    if not starts:
-        return None
-    facts = starts[-1].facts
-    if final_outcome(turns) is None and facts.get("pid") != os.getpid():
-        alive = liveness.alive(facts["node"], facts["boot_id"], facts["pid"], facts["pid_started"])
-        if alive is None:
-            return f"it was last started on {facts['node']}, and from here nobody can see whether it still runs there"
-        if alive:
-            return f"its ckptrun is process {facts['pid']}"
-    survivors = liveness.survivors(folder.id, read_events(folder.events)[0])
-    if survivors:
-        pid, argv = survivors[0]
-        return f"its training outlived it as process {pid} ({' '.join(argv)[:60]})"
-    return None
 
 
 def _claim(plan: Plan, state_home: str, chain: str) -> None:

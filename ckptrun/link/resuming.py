@@ -48,7 +48,7 @@ def find_resumption(plan: Plan, chain: str, link: int, known: ChainSoFar, record
                 "Put it back (see the folders *.set-aside), or begin a new chain with --fresh"
             )
         return Resumption(resumes=False)
-    _keep_copies(plan, chain, record)
+    keep_copies(plan, chain, record)
     return Resumption(True, newest, _note(newest, known))
 
 
@@ -85,7 +85,8 @@ def _bring_back(plan: Plan, chain: str, record: Callable[..., None], *, missing:
     return None
 
 
-def _keep_copies(plan: Plan, chain: str, record: Callable[..., None]) -> None:
+def keep_copies(plan: Plan, chain: str, record: Callable[..., None]) -> None:
+    """Copy the checkpoints that are overwritten in place; one that is too large for it is said once a chain."""
     from ckptrun.checkpoints.in_place import keep_copy
 
     for root in plan.checkpoints:

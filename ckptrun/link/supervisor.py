@@ -17,6 +17,7 @@ from ckptrun.link.times import look_every, longest_interval
 from ckptrun.words import Sight, Status
 
 REPLACED_EVERY_S = 10.0
+COPY_EVERY_S = 600.0
 # Reading who has what open costs milliseconds a process; growth is seen without it.
 OPEN_FILES_EVERY_S = 1.0
 
@@ -50,9 +51,11 @@ class Supervisor:
         wanted: int | None,
         record: Callable[..., None],
         replaced: Callable[[], bool],
+        keep_copies: Callable[[], None],
     ) -> None:
         self._policy, self._handlers, self._eyes, self._folders = policy, handlers, eyes, folders
         self._wanted, self._record, self._replaced = wanted, record, replaced
+        self._keep_copies = keep_copies
         self._state = core.begin(policy)
         self._root = 0
         self._audience: Audience | None = None
@@ -60,7 +63,7 @@ class Supervisor:
         self._terminated = False
         self._peak_bytes = 0
         self._oom_before = 0
-        self._look_at = self._replaced_at = self._open_at = 0.0
+        self._look_at = self._replaced_at = self._open_at = self._copy_at = 0.0
         self._open: frozenset[str] = frozenset()
         self._steps: list[int] = []
 
@@ -143,6 +146,7 @@ class Supervisor:
             self._look_at = now + self._interval(now)
             if self._eyes is not None:
                 self._feed(core.Looked(now, self._look(now)))
+                self._copy(now)
 
     def _interval(self, now: float) -> float:
         times = self._policy.times
@@ -166,6 +170,14 @@ class Supervisor:
             self._steps.append(sight.newest.step)
         # From here on times are monotonic: files know Unix time only.
         return sight._replace(written_at=tuple(at - unix + now for at in sight.written_at))
+
+    def _copy(self, now: float) -> None:
+        """Keep a copy of what is overwritten in place, while nothing else is going on."""
+        state = self._state
+        quiet = state.phase is core.Phase.RUNNING and state.reason is None and not state.sight.writing
+        if quiet and state.sight.new and now >= self._copy_at:
+            self._copy_at = now + COPY_EVERY_S
+            self._keep_copies()
 
     def _last_sight(self) -> Sight | None:
         """Look after the end, when nobody writes any more: what has just appeared is settled at the second look."""

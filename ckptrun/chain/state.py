@@ -1,0 +1,47 @@
+"""What is true of a chain now: how it ended, and what of it lives. From its turns and this machine's processes."""
+
+from __future__ import annotations
+
+import os
+
+from ckptrun.chain import liveness
+from ckptrun.chain.history import read_events
+from ckptrun.chain.home import ChainFolder
+from ckptrun.chain.turns import Turn, Turns
+
+
+def highest_link(turns: tuple[Turn, ...]) -> int:
+    """Return the highest link that any turn names, 0 without turns."""
+    return max((int(turn.facts.get("link", 0)) for turn in turns), default=0)
+
+
+def final_outcome(turns: tuple[Turn, ...]) -> str | None:
+    """Return the outcome that the last turn ended the chain with, None where it has not ended."""
+    if not turns or turns[-1].kind != "end":
+        return None
+    outcome = str(turns[-1].facts.get("outcome"))
+    return None if outcome == "continued" else outcome
+
+
+def why_live(folder: ChainFolder) -> str | None:
+    """Return in words what of the chain lives, or None. What cannot be seen from this machine counts as living.
+
+    A chain that has ended can still have survivors only if its ckptrun was killed; after its own end it has stopped them, or was
+    complete and left them alone as the shell would.
+    """
+    turns = Turns(folder.turns).read()
+    starts = [turn for turn in turns if turn.kind == "start"]
+    if not starts or final_outcome(turns) is not None:
+        return None
+    facts = starts[-1].facts
+    if facts.get("pid") != os.getpid():
+        alive = liveness.alive(facts["node"], facts["boot_id"], facts["pid"], facts["pid_started"])
+        if alive is None:
+            return f"it was last started on {facts['node']}, and from here nobody can see whether it still runs there"
+        if alive:
+            return f"its ckptrun is process {facts['pid']} on this machine"
+    survivors = liveness.survivors(folder.id, read_events(folder.events)[0])
+    if survivors:
+        pid, argv = survivors[0]
+        return f"its training outlived it as process {pid} ({' '.join(argv)[:60]})"
+    return None

@@ -1,0 +1,182 @@
+"""Watch the checkpoint paths during a link: what is new, what is whole, what is being written, how long saves take.
+
+Rules. A file counts as settled when it did not change between two looks; only then is it verified, and once for each state of it.
+What already stood when the watch began is not new. Looking is cheap: a folder is listed anew only when it changed, or every ten
+seconds; in between only the files that were written last are looked at.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from ckptrun.checkpoints.find import Entry, arrange, entries, is_temporary
+from ckptrun.checkpoints.formats import verify
+from ckptrun.checkpoints.state_file import named_newest
+from ckptrun.words import Checkpoint, Save, Sight, Verdict
+
+_FULL_LISTING_EVERY_S = 10.0
+_HOT_FILES = 8
+# A file that cannot be checked, or that is no whole checkpoint, may be between two writes: it has so long to change again.
+_QUIET_S = 1.0
+_SLOW_WRITER_S = 2.0
+# A save counts as watched from its first byte only where the look before it was this close.
+_CLOSE_LOOK_S = 1.0
+# How long TensorFlow may take between a checkpoint and the `checkpoint` file that names it.
+_NAMING_S = 5.0
+
+Print = tuple[tuple[int, int, int], ...]
+
+
+class Watch:
+    """What one link sees of its checkpoints. Times are Unix seconds unless their name says otherwise."""
+
+    def __init__(self, paths: Sequence[str], since_unix: float) -> None:
+        self._paths, self._named = tuple(paths), frozenset(paths)
+        self._files: dict[str, Entry] = {}
+        self._folders: dict[str, int] = {}
+        self._listed_at = float("-inf")
+        self._verdicts: dict[str, tuple[Print, Checkpoint]] = {}
+        self._written_at: list[float] = []
+        self._newest: Checkpoint | None = None
+        self._new = False
+        self._last_unix = since_unix
+        self._burst: tuple[float | None, int] | None = None
+        self._list(float("-inf"))
+        self._prints = {path: entry.print for path, entry in self._files.items()}
+        self._before = {one.path: self._print(one) for one in self._candidates()}
+        self._settled = dict(self._before)
+
+    def look(self, monotonic: float, unix: float, open_for_writing: frozenset[str] = frozenset()) -> Sight:
+        """Return what stands there now. `open_for_writing` are the files that the process tree has open to write."""
+        self._list(monotonic)
+        changed = self._changed()
+        candidates = self._candidates()
+        saves = self._settle(candidates, changed, unix)
+        writing = self._writing(candidates, changed, unix, open_for_writing)
+        self._note_burst(changed, unix)
+        self._last_unix = unix
+        return Sight(self._newest, self._new, writing, tuple(self._written_at), tuple(saves))
+
+    # --- what is there
+
+    def _list(self, monotonic: float) -> None:
+        if monotonic - self._listed_at < _FULL_LISTING_EVERY_S and self._folder_times() == self._folders:
+            self._restat()
+            return
+        self._listed_at = monotonic
+        # The times are read before the listing: what changes in between is seen at the next look.
+        self._folders = self._folder_times()
+        self._files = {entry.path: entry for entry in entries(self._paths)}
+        for entry in self._files.values():
+            self._folders.setdefault(os.path.dirname(entry.path), _mtime_ns(os.path.dirname(entry.path)))
+
+    def _folder_times(self) -> dict[str, int]:
+        return {folder: _mtime_ns(folder) for folder in {*self._folders, *self._paths}}
+
+    def _restat(self) -> None:
+        hot = sorted(self._files.values(), key=lambda entry: entry.mtime_ns)[-_HOT_FILES:]
+        for entry in hot:
+            try:
+                self._files[entry.path] = Entry(entry.path, os.stat(entry.path))
+            except OSError:
+                self._files.pop(entry.path, None)
+
+    def _changed(self) -> set[str]:
+        """Return the files that are new or changed since the last look."""
+        now = {path: entry.print for path, entry in self._files.items()}
+        changed = {path for path, found in now.items() if self._prints.get(path) != found}
+        self._prints = now
+        return changed
+
+    def _candidates(self) -> tuple[Checkpoint, ...]:
+        return arrange(list(self._files.values()), self._named)
+
+    def _print(self, one: Checkpoint) -> Print:
+        return tuple(self._files[part].print for part in one.parts)
+
+    # --- what is whole
+
+    def _settle(self, candidates: tuple[Checkpoint, ...], changed: set[str], unix: float) -> list[Save]:
+        """Take in every checkpoint that has become whole since the last look; return the saves that were watched."""
+        saves: list[Save] = []
+        whole: list[Checkpoint] = []
+        for one in reversed(candidates):
+            found = self._print(one)
+            if self._settled.get(one.path) == found:
+                whole.append(self._checked(one, found))
+                continue
+            if changed.intersection(one.parts) or not self._is_settled(one, found, unix):
+                continue
+            self._settled[one.path] = found
+            self._written_at.append(one.at)
+            self._written_at.sort()
+            whole.append(self._checked(one, found))
+            if self._burst is not None and self._burst[0] is not None and self._burst[1] >= 2:
+                saves.append(Save(max(one.at - self._burst[0], 0.0), asked=False))
+            self._burst = None
+        self._newest = next((one for one in reversed(whole) if one.verdict is not Verdict.TRUNCATED), None)
+        newest = self._newest
+        self._new = newest is not None and self._before.get(newest.path) != self._settled.get(newest.path)
+        return saves
+
+    def _is_settled(self, one: Checkpoint, found: Print, unix: float) -> bool:
+        checked = self._checked(one, found)
+        if checked.verdict is Verdict.TRUNCATED:
+            return False
+        if checked.verdict is Verdict.NOT_CHECKED:
+            return unix - one.at >= _QUIET_S
+        return one.path in one.parts or self._is_named(one, unix)
+
+    def _is_named(self, one: Checkpoint, unix: float) -> bool:
+        """TensorFlow's checkpoint counts when the `checkpoint` file, where there is one, names it: readers go by that."""
+        named = named_newest(os.path.dirname(one.path))
+        if named is None or os.path.basename(named) == os.path.basename(one.path):
+            return True
+        return unix - one.at >= _NAMING_S
+
+    def _checked(self, one: Checkpoint, found: Print) -> Checkpoint:
+        known = self._verdicts.get(one.path)
+        if known is None or known[0] != found:
+            known = found, verify(one)
+            self._verdicts[one.path] = known
+        return known[1]
+
+    # --- what is being written
+
+    def _writing(
+        self, candidates: tuple[Checkpoint, ...], changed: set[str], unix: float, open_for_writing: frozenset[str]
+    ) -> bool:
+        parts = {part for one in candidates for part in one.parts}
+        parts |= {path for path, entry in self._files.items() if is_temporary(entry.name)}
+        parts |= {path for path in self._files if path.rpartition(".data-")[0]}
+        if changed & parts:
+            return True
+        if open_for_writing and any(os.path.realpath(path) in open_for_writing for path in parts):
+            return True
+        return any(self._unfinished(one, unix) for one in candidates)
+
+    def _unfinished(self, one: Checkpoint, unix: float) -> bool:
+        """Return whether a checkpoint changed in this link, is not settled, and its writer may only be slow."""
+        found = self._print(one)
+        if self._settled.get(one.path) == found or self._before.get(one.path) == found:
+            return False
+        truncated = self._checked(one, found).verdict is Verdict.TRUNCATED
+        return unix - one.at < (_SLOW_WRITER_S if truncated else _NAMING_S)
+
+    def _note_burst(self, changed: set[str], unix: float) -> None:
+        """Remember when writing began, and over how many looks it was seen."""
+        if not changed:
+            return
+        if self._burst is None:
+            close = unix - self._last_unix <= _CLOSE_LOOK_S
+            self._burst = (self._last_unix if close else None), 1
+        else:
+            self._burst = self._burst[0], self._burst[1] + 1
+
+
+def _mtime_ns(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
