@@ -53,9 +53,11 @@ def _slurm_form(words: str) -> float | None:
 
 
 def show(seconds: float) -> str:
-    """Return a duration for people, in two units at most: `4.2 s`, `95 s`, `10 min`, `1 h 20 min`, `2 d 3 h`."""
+    """Return a duration for people, in two units at most: `20 ms`, `4.2 s`, `95 s`, `10 min`, `1 h 20 min`, `2 d 3 h`."""
     if seconds < 0:
         return "-" + show(-seconds)
+    if seconds < 0.095:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 9.95:
         return f"{seconds:.1f} s".replace(".0 s", " s")
     if seconds < 119.5:

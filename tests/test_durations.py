@@ -49,6 +49,6 @@ def test_shown_durations_are_short_and_never_fail(seconds: float) -> None:
     text = durations.show(seconds)
     words = text.split()
     assert len(words) in (2, 4)
-    unit = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+    unit = {"ms": 0.001, "s": 1, "min": 60, "h": 3600, "d": 86400}
     back = sum(float(number) * unit[name] for number, name in zip(words[::2], words[1::2], strict=True))
     assert abs(back - seconds) <= 0.05 * seconds + 0.06

@@ -30,6 +30,9 @@ HUP, INT, QUIT, USR1, USR2, TERM = 1, 2, 3, 10, 12, 15
 # How long a training without an end time has for its save after the ask, when no save was measured: the largest guess of the margin.
 GRACE_S = 600.0
 KILL_AFTER_TERM_S = 10.0
+# A save that no other can follow may be the training's last act. It has so long to end by itself: a Python that is on its way out
+# has put its handlers back, and looks like one that cannot be told.
+STANDS_S = 1.0
 REPLACED_KILL_AFTER_S = 2.0
 
 
@@ -208,7 +211,7 @@ class State(NamedTuple):
     ints: int = 0
     said_no_room: bool = False
     overdue: bool = False
-    listened_for: tuple[int, bool, bool] | None = None
+    listened_for: tuple[int, bool, bool, bool] | None = None
     our_end: str | None = None
     replaced: bool = False
     status: Status | None = None
@@ -352,7 +355,8 @@ def _saw_while_running(policy: Policy, state: State, event: Event) -> Next:
     if state.reason is None and not _last_save_stands(policy, state):
         return state, ()
     # Reading the process tree costs milliseconds: only when what it would decide on has changed.
-    key = (len(state.sight.written_at), state.sight.writing, _past_half(policy, state, event.at))
+    stood = bool(state.sight.written_at) and event.at - state.sight.written_at[-1] >= STANDS_S
+    key = (len(state.sight.written_at), state.sight.writing, _past_half(policy, state, event.at), stood)
     return (state, ()) if key == state.listened_for else (state._replace(listened_for=key), (Listen(),))
 
 
@@ -365,7 +369,8 @@ def _heard_while_running(policy: Policy, state: State, event: Event) -> Next:
     if state.sight.writing:
         return state, ()
     if state.reason is None:
-        return _stop_after_last_save(policy, state, event.at) if _last_save_stands(policy, state) else (state, ())
+        stands = _last_save_stands(policy, state) and event.at - state.sight.written_at[-1] >= STANDS_S
+        return _stop_after_last_save(policy, state, event.at) if stands else (state, ())
     if state.reason.course in (Course.STOP, Course.CANCEL) or not policy.sees_checkpoints:
         return _stop_untold(policy, state, event.at)
     if (
@@ -478,7 +483,10 @@ def _kill(policy: Policy, state: State, at: float, why: str) -> Next:
 def _replaced(policy: Policy, state: State, event: Event) -> Next:
     reason = Reason(Course.STOP, "another start has taken over this chain")
     state = state._replace(
-        phase=Phase.STOPPING, replaced=True, reason=reason, our_end="TERM", kill_at=event.at + REPLACED_KILL_AFTER_S
+        phase=Phase.STOPPING, replaced=True, reason=reason, our_end="TERM", kill_at=event.at + # A save that no other can follow may be the training's last act. It has so long to end by itself: a Python that is on its way out
+# has put its handlers back, and looks like one that cannot be told.
+STANDS_S = 1.0
+REPLACED_KILL_AFTER_S
     )
     return state, (Terminate(reason.sentence),)
 

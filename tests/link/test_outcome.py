@@ -27,6 +27,7 @@ TABLE = [
     ("done, requeued", PLAN, end(OK, REQUEUE, done=True), Outcome.COMPLETE, 0),
     ("done, cancelled", PLAN, end(OK, CANCEL, done=True), Outcome.COMPLETE, 0),
     ("done with another code keeps its status", PLAN, end(BAD, done=True), Outcome.COMPLETE, 3),
+    ("done, ended by our TERM", PLAN, end(Status(None, 15), GO, done=True, ours=True), Outcome.COMPLETE, 0),
     ("exit 0, not asked", NO_DONE_FILE, end(OK), Outcome.COMPLETE, 0),
     ("exit 0, not asked, done-file missing", PLAN, end(OK), Outcome.CONTINUED, 0),
     ("exit 0, asked", NO_DONE_FILE, end(OK, GO), Outcome.CONTINUED, 0),

@@ -85,7 +85,7 @@ def test_one_that_catches_only_int_gets_it_after_the_last_save_that_fits() -> No
     assert early.phase is Phase.RUNNING
     assert actions == []
     look = saw(80.1, 20.0, 40.0, 60.0, 80.0)
-    state, actions = history(policy(), START, saw(60.1, 20.0, 40.0, 60.0), look, core.Listened(80.1, Hearing.ONLY_INT))
+    state, actions = history(policy(), START, saw(60.1, 20.0, 40.0, 60.0), look, core.Listened(81.1, Hearing.ONLY_INT))
     assert kinds(actions) == ["Listen", "SignalTraining"]
     assert state.phase is Phase.ASKED
     assert state.reason is not None and state.reason.course is Course.GO_ON
@@ -94,8 +94,10 @@ def test_one_that_catches_only_int_gets_it_after_the_last_save_that_fits() -> No
 def test_one_that_cannot_be_told_is_stopped_after_the_last_save_that_fits() -> None:
     """The same with TERM for one that catches nothing."""
     look = saw(80.1, 40.0, 60.0, 80.0)
-    state, actions = history(policy(), START, look, core.Listened(80.1, Hearing.DEAF))
+    state, actions = history(policy(), START, look, core.Listened(81.1, Hearing.DEAF))
     assert kinds(actions) == ["Listen", "Terminate"]
+    _, early = history(policy(), START, look, core.Listened(80.5, Hearing.DEAF))
+    assert kinds(early) == ["Listen"], "it may be on its way out by itself"
     assert state.phase is Phase.STOPPING
 
 

@@ -1,0 +1,67 @@
+"""The three programs of the guide, as they stand there, over links that are shorter than the training."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.end_to_end.harness import PROGRAMS, Ckptrun
+
+
+def counted(text: str) -> list[int]:
+    """Return the counter values that the pickle program printed."""
+    return [int(number) for number in re.findall(r"Current counter value: (\d+)", text)]
+
+
+def test_pickle_counter_counts_each_number_once(ckptrun: Ckptrun) -> None:
+    """Three links of 12 s: it catches only INT, saves on it, and goes on at the next number. None skipped, none repeated."""
+    shutil.copy(PROGRAMS / "guide_pickle.py", ckptrun.folder)
+    done = ckptrun.run(
+        *("--time-limit", "12s", "--checkpoint", "checkpoint.pkl", "--max-links", "3", sys.executable, "guide_pickle.py"), code=75
+    )
+    numbers = counted(done.stdout)
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) >= 24
+    assert ckptrun.outcomes() == ["continued", "continued", "stopped"]
+    assert done.stdout.count("Checkpoint saved") == 3
+
+
+def test_pytorch_epochs_each_once(ckptrun: Ckptrun) -> None:
+    """It catches only INT and does not save on it: it is stopped right after a save. Each epoch that was saved is run once."""
+    shutil.copy(PROGRAMS / "guide_pytorch.py", ckptrun.folder / "train.py")
+    ckptrun.environment |= {"PYTHONPATH": str(PROGRAMS / "stand_in"), "STAND_IN_SECONDS_AN_ITEM": "0.0005"}
+    done = ckptrun.run("--time-limit", "10s", "--checkpoint", "checkpoints", sys.executable, "train.py", code=0)
+    epochs = [int(number) for number in re.findall(r"Epoch (\d+):", done.stdout)]
+    assert sorted(set(epochs)) == list(range(20))
+    assert len(ckptrun.outcomes()) >= 3
+    assert epochs == list(range(20)), f"repeated: {epochs}"
+
+
+def test_tensorflow_epochs_each_once(ckptrun: Ckptrun) -> None:
+    """The guide's Keras program, period=1 and `.ckpt` weights as they stand: each epoch that was saved is run once."""
+    shutil.copy(PROGRAMS / "guide_tensorflow.py", ckptrun.folder / "train.py")
+    ckptrun.environment |= {"PYTHONPATH": str(PROGRAMS / "stand_in"), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = ckptrun.run("--time-limit", "16s", "--checkpoint", "checkpoints", sys.executable, "train.py", code=0)
+    saved = [int(number) for number in re.findall(r"Epoch (\d+): saving model to", done.stdout)]
+    assert sorted(set(saved)) == list(range(1, 21))
+    assert len(ckptrun.outcomes()) >= 3, ckptrun.outcomes()
+    resumed = [int(number) for number in re.findall(r"Continuing calculation from epoch step:(\d+)", done.stdout)]
+    assert len(resumed) == len(ckptrun.outcomes()) - 1
+    assert saved == list(range(1, 21)), f"repeated: {saved}"
+
+
+def test_a_training_that_saves_everything_is_bit_for_bit_the_uninterrupted_one(ckptrun: Ckptrun, tmp_path: Path) -> None:
+    """Four links of a PyTorch training with model, optimizer, generators and data order: the same weights to the bit."""
+    program = str(PROGRAMS / "exact_pytorch.py")
+    alone = tmp_path / "alone"
+    subprocess.run([sys.executable, program, str(alone), "300", "0"], check=True, capture_output=True)
+    options = ("--time-limit", "8s", "--checkpoint", "ck", "--done-file", "ck.done")
+    done = ckptrun.run(*options, sys.executable, program, "ck", "300", "0.06", code=0)
+    starts = [int(step) for step in re.findall(r"from step (\d+)", done.stdout)]
+    assert len(starts) >= 4, done.stderr
+    assert starts == sorted(set(starts))
+    assert (ckptrun.folder / "ck.final").read_text() == (tmp_path / "alone.final").read_text()
+    assert ckptrun.outcomes()[-1] == "complete"
