@@ -483,10 +483,7 @@ def _kill(policy: Policy, state: State, at: float, why: str) -> Next:
 def _replaced(policy: Policy, state: State, event: Event) -> Next:
     reason = Reason(Course.STOP, "another start has taken over this chain")
     state = state._replace(
-        phase=Phase.STOPPING, replaced=True, reason=reason, our_end="TERM", kill_at=event.at + # A save that no other can follow may be the training's last act. It has so long to end by itself: a Python that is on its way out
-# has put its handlers back, and looks like one that cannot be told.
-STANDS_S = 1.0
-REPLACED_KILL_AFTER_S
+        phase=Phase.STOPPING, replaced=True, reason=reason, our_end="TERM", kill_at=event.at + REPLACED_KILL_AFTER_S
     )
     return state, (Terminate(reason.sentence),)
 
