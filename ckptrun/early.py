@@ -18,16 +18,18 @@ _LEAVE_IGNORED = (HUP, INT, QUIT)
 class Handlers:
     """The handlers of this process and the pipe on which signals arrive. `restore` puts back what was there."""
 
+    NUMBERS = (HUP, INT, QUIT, USR1, USR2, TERM, CHLD)
+
     def __init__(self) -> None:
         self.reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._earlier_fd = _signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         self._earlier = {}
-        for number in (HUP, INT, QUIT, USR1, USR2, TERM, CHLD):
+        for number in self.NUMBERS:
             if number in _LEAVE_IGNORED and _signal.getsignal(number) == _signal.SIG_IGN:
                 continue
             self._earlier[number] = _signal.signal(number, _noted)
         # A mask that we inherited would keep the signals from us; the child gets it back as it was.
-        self.mask = _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (HUP, INT, QUIT, USR1, USR2, TERM, CHLD))
+        self.mask = _signal.pthread_sigmask(_signal.SIG_UNBLOCK, self.NUMBERS)
 
     def arrived(self) -> bytes:
         """Return the numbers of the signals that arrived since the last call, one byte each; does not wait."""

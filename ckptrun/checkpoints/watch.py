@@ -1,6 +1,7 @@
 """Watch the checkpoint paths during a link: what is new, what is whole, what is being written, how long saves take.
 
-Rules. A file counts as settled when it did not change between two looks; only then is it verified, and once for each state of it.
+Rules. A checkpoint is settled when its structure is complete; a large one is verified only when it did not change between two looks,
+one in a format that is not checked has to be quiet for a second. Each state of a file is verified once.
 What already stood when the watch began is not new. Looking is cheap: a folder is listed anew only when it changed, or every ten
 seconds; in between only the files that were written last are looked at.
 """
@@ -19,6 +20,8 @@ _FULL_LISTING_EVERY_S = 10.0
 _HOT_FILES = 8
 # A file that cannot be checked, or that is no whole checkpoint, may be between two writes: it has so long to change again.
 _QUIET_S = 1.0
+# Small files are verified while they change, too: a training that saves without a pause would never be seen to have saved.
+_VERIFIED_AT_ONCE_BYTES = 64 * 1000**2
 _SLOW_WRITER_S = 2.0
 # A save counts as watched from its first byte only where the look before it was this close.
 _CLOSE_LOOK_S = 1.0
@@ -106,7 +109,9 @@ class Watch:
             if self._settled.get(one.path) == found:
                 whole.append(self._checked(one, found))
                 continue
-            if changed.intersection(one.parts) or not self._is_settled(one, found, unix):
+            if changed.intersection(one.parts) and one.size > _VERIFIED_AT_ONCE_BYTES:
+                continue
+            if not self._is_settled(one, found, unix):
                 continue
             self._settled[one.path] = found
             self._written_at.append(one.at)
@@ -150,7 +155,8 @@ class Watch:
         parts = {part for one in candidates for part in one.parts}
         parts |= {path for path, entry in self._files.items() if is_temporary(entry.name)}
         parts |= {path for path in self._files if path.rpartition(".data-")[0]}
-        if changed & parts:
+        settled = {part for one in candidates if self._settled.get(one.path) == self._print(one) for part in one.parts}
+        if changed & parts - settled:
             return True
         if open_for_writing and any(os.path.realpath(path) in open_for_writing for path in parts):
             return True

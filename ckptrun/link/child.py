@@ -6,6 +6,7 @@ import _signal
 import errno
 import os
 
+from ckptrun.early import Handlers
 from ckptrun.errors import CommandNotFound, CommandNotRunnable
 from ckptrun.words import Status
 
@@ -36,21 +37,51 @@ def start(command: tuple[str, ...], environment: dict[str, str], mask: set[int])
 
     `mask` is the signal mask that we were started with. Raises CommandNotFound or CommandNotRunnable as `env` would.
     """
+    pid, number = _spawn(command, environment, mask)
+    if number == errno.ENOEXEC:  # a script without `#!`: execvp gives it to the shell, and so do we
+        pid, number = _spawn(("/bin/sh", _which(command[0]) or command[0], *command[1:]), environment, mask)
+    if number in (errno.ENOENT, errno.ENOTDIR) and not _exists(command[0]):
+        raise CommandNotFound(f"{command[0]}: no such program. Is it installed, and is its folder on PATH?")
+    if number:
+        raise CommandNotRunnable(f"{command[0]} cannot be run: {os.strerror(number)}")
+    return pid
+
+
+def _spawn(command: tuple[str, ...], environment: dict[str, str], mask: set[int]) -> tuple[int, int]:
+    """Return the child's pid and 0, or 0 and the error number of the exec.
+
+    fork and exec instead of posix_spawn: glibc's leaves signal 32 ignored in the child. All signals are blocked around the fork,
+    because until the exec the child has our handlers, and they would tell us of signals that were the child's.
+    """
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    ours = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
     try:
-        return _spawn(command, environment, mask)
+        pid = os.fork()
+        if pid == 0:
+            _become(command, environment, mask, writer)
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, ours)
+        os.close(writer)
+    with open(reader, "rb") as report:
+        number = int(report.read() or b"0")
+    if number:
+        os.waitpid(pid, 0)
+        return 0, number
+    return pid, 0
+
+
+def _become(command: tuple[str, ...], environment: dict[str, str], mask: set[int], writer: int) -> None:
+    """In the child: put back what is ours, and exec. Never returns."""
+    try:
+        for number in (*Handlers.NUMBERS, *_IGNORED_BY_PYTHON):
+            if _signal.getsignal(number) != _signal.SIG_IGN or number in _IGNORED_BY_PYTHON:
+                _signal.signal(number, _signal.SIG_DFL)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+        os.execvpe(command[0], command, environment)
     except OSError as error:
-        if error.errno == errno.ENOEXEC:  # a script without `#!`: execvp gives it to the shell, and so do we
-            path = _which(command[0]) or command[0]
-            return _spawn(("/bin/sh", path, *command[1:]), environment, mask)
-        if error.errno in (errno.ENOENT, errno.ENOTDIR) and not _exists(command[0]):
-            raise CommandNotFound(
-                f"{command[0]}: no such program. Is it installed, and is its folder on PATH?"
-            ) from None
-        raise CommandNotRunnable(f"{command[0]} cannot be run: {os.strerror(error.errno or 0)}") from None
-
-
-def _spawn(command: tuple[str, ...], environment: dict[str, str], mask: set[int]) -> int:
-    return os.posix_spawnp(command[0], command, environment, setsigmask=mask, setsigdef=_IGNORED_BY_PYTHON)
+        os.write(writer, str(error.errno).encode())
+    finally:
+        os._exit(127)
 
 
 def find(program: str) -> str | None:

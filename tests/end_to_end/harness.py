@@ -92,6 +92,7 @@ class Running:
         """Wait for its end and return all that was printed; with `code` its exit code must be that."""
         output: IO[str] = self.process.stdout  # type: ignore[assignment]
         self.lines += [line.rstrip("\n") for line in output]
+        output.close()
         found = self.process.wait(timeout=240)
         text = "\n".join(self.lines)
         assert code is None or found == code, f"exit code {found}\n{text}"

@@ -1,0 +1,215 @@
+"""How links end, and what the chain does then: the table of ends and the bounds, with real trainings."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.end_to_end.harness import CHILDREN, Ckptrun
+
+COUNTER = str(CHILDREN / "counter.py")
+PYTHON = sys.executable
+
+
+def counter(steps: int, seconds: float, *words: str, folder: str = "ck") -> list[str]:
+    """Return the command line of a counting training."""
+    return [PYTHON, COUNTER, folder, str(steps), str(seconds), *words]
+
+
+def steps_of(text: str) -> list[int]:
+    """Return the steps that a training printed."""
+    return [int(line.split()[1]) for line in text.splitlines() if line.startswith("step ")]
+
+
+def test_a_training_that_hears_goes_on_where_it_stopped(ckptrun: Ckptrun) -> None:
+    """Asked by USR1 near the limit, saved, started again: every step once, and the resume flag only from the second link on."""
+    options = ("--time-limit", "4s", "--checkpoint", "ck", "--resume-flag", "--resume {checkpoint} --link={link}")
+    done = ckptrun.run(*options, "--", *counter(60, 0.1, "--hear", "USR1", "--only-asked"), code=0)
+    assert steps_of(done.stdout) == list(range(1, 61))
+    starts = [line for line in done.stdout.splitlines() if line.startswith("from ")]
+    assert starts[0] == "from 0 with []"
+    assert "--resume" in starts[1] and "--link=2" in starts[1]
+    assert ckptrun.outcomes() == ["continued"] * (len(starts) - 1) + ["complete"]
+    assert [event["delivered"][0][1] for event in ckptrun.events("asked")] == [signal.SIGUSR1] * (len(starts) - 1)
+
+
+def test_one_that_only_saves_now_and_then_is_stopped_after_a_save(ckptrun: Ckptrun) -> None:
+    """No handler at all, a save with each step: no step that was saved is run again."""
+    done = ckptrun.run("--time-limit", "5s", "--checkpoint", "ck", "--", *counter(20, 0.5), code=0)
+    assert steps_of(done.stdout) == list(range(1, 21))
+    assert len(ckptrun.outcomes()) >= 3
+
+
+def test_one_that_ignores_everything_is_ended_before_its_end_time(ckptrun: Ckptrun) -> None:
+    """It ignores INT, TERM, USR1 and USR2: TERM is sent and then KILL, all before the limit; without progress twice: stopped, 75."""
+    command = counter(1000, 0.2, "--ignore", "--only-asked")
+    ckptrun.run("--time-limit", "4s", "--checkpoint", "ck", "--", *command, code=75)
+    ends = ckptrun.events("ended")
+    assert [end["outcome"] for end in ends] == ["continued", "stopped"]
+    assert "without progress" in ends[-1]["reason"]
+    assert all(end["seconds"] < 4.0 for end in ends)
+    assert len(ckptrun.events("killed")) == 2
+
+
+def test_done_file(ckptrun: Ckptrun) -> None:
+    """With --done-file exit 0 is not the end: the file is; and when it stands at the start nothing runs."""
+    script = "n=$(cat n 2>/dev/null || echo 0); n=$((n+1)); echo $n > n; [ $n -lt 3 ] || touch finished"
+    options = ("--done-file", "finished", "--time-limit", "2s", "--max-links", "9")
+    # A link of a few milliseconds is short, and short links wait for a minute: this one lasts as long as is not short.
+    done = ckptrun.run(*options, "--", "sh", "-c", f"sleep 0.3; {script}", code=0)
+    assert ckptrun.outcomes() == ["continued", "continued", "complete"], done.stderr
+    again = ckptrun.run(*options, "--", "sh", "-c", "echo ran", code=0)
+    assert again.stdout == ""
+    assert "nothing is left to do" in again.stderr
+
+
+def test_again_exit_and_retries(ckptrun: Ckptrun) -> None:
+    """An exit code that means `again`, and failures that are tried again, each in the next link."""
+    script = "sleep 0.3; n=$(cat n 2>/dev/null || echo 0); n=$((n+1)); echo $n > n; case $n in 1) exit 85;; 2) exit 3;; 3) exit 4;; esac"
+    options = ("--again-exit", "85", "--retries", "2", "--time-limit", "2s")
+    ckptrun.run(*options, "--", "sh", "-c", script, code=0)
+    ends = ckptrun.events("ended")
+    assert [end["outcome"] for end in ends] == ["continued", "continued", "continued", "complete"]
+    assert [end["retried"] for end in ends] == [False, True, True, False]
+
+
+def test_a_failure_is_the_end_of_the_chain_and_the_same_command_goes_on(ckptrun: Ckptrun) -> None:
+    """Unasked exit 3: failed with 3, nothing is started again; the same command later is the next link of the same chain."""
+    script = "[ -e fixed ] || exit 3"
+    first = ckptrun.run("--", "sh", "-c", script, code=3)
+    assert "failed" in first.stderr
+    (ckptrun.folder / "fixed").touch()
+    assert "this is its link 2" in ckptrun.run("--", "sh", "-c", script, code=0).stderr
+    assert ckptrun.outcomes() == ["failed", "complete"]
+    assert "link 1" in ckptrun.run("--", "sh", "-c", script, code=0).stderr, "after a complete chain a new one begins"
+    assert len(list((ckptrun.home / "chains").iterdir())) == 2
+
+
+def test_max_links_and_stop_file(ckptrun: Ckptrun) -> None:
+    """At --max-links the chain is stopped with 75; with the stop file there nothing is started."""
+    options = ("--time-limit", "2s", "--stop-file", "stop", "--chain", "bounded")
+    ckptrun.run(*options, "--max-links", "2", "--", *counter(99, 0.2), code=75)
+    assert ckptrun.outcomes() == ["continued", "stopped"]
+    (ckptrun.folder / "stop").touch()
+    done = ckptrun.run(*options, "--", *counter(99, 0.2), code=75)
+    assert done.stdout == ""
+    assert "stop file" in done.stderr
+
+
+def test_a_named_chain(ckptrun: Ckptrun) -> None:
+    """--chain: an ended unfinished one is joined, a complete one is said and left alone."""
+    ckptrun.run("--chain", "mine", "--", "sh", "-c", "exit 1", code=1)
+    ckptrun.run("--chain", "mine", "--", "true", code=0)
+    assert ckptrun.outcomes() == ["failed", "complete"]
+    done = ckptrun.run("--chain", "mine", "--", "sh", "-c", "echo ran", code=0)
+    assert done.stdout == ""
+    assert "mine is complete" in done.stderr
+
+
+def test_fresh_sets_older_checkpoints_aside(ckptrun: Ckptrun) -> None:
+    """Without --fresh link 1 resumes from what stands there and says so; with it, what stands there is moved, not deleted."""
+    ckptrun.run("--checkpoint", "ck", "--", *counter(3, 0.01), code=0)
+    older = ckptrun.run("--checkpoint", "ck", "--", *counter(5, 0.01), code=0)
+    assert "older than this chain" in older.stderr
+    assert steps_of(older.stdout) == [4, 5]
+    fresh = ckptrun.run("--checkpoint", "ck", "--fresh", "--", *counter(2, 0.01), code=0)
+    assert steps_of(fresh.stdout) == [1, 2]
+    assert len(list(ckptrun.folder.glob("ck.set-aside/before-*/ck/step-*.json"))) == 5
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "outcome"),
+    [(signal.SIGTERM, 75, "stopped"), (signal.SIGHUP, 75, "cancelled"), (signal.SIGINT, 75, "cancelled")],
+    ids=["TERM", "HUP", "INT"],
+)
+def test_signals_that_end_the_chain(ckptrun: Ckptrun, number: int, code: int, outcome: str) -> None:
+    """TERM outside Slurm stops, HUP and INT cancel: the training is asked first, and the next command goes on behind it."""
+    command = counter(40, 0.1, "--hear", "USR1,INT", "--only-asked")
+    running = ckptrun.start("--checkpoint", "ck", "--", *command)
+    running.until("step 3")
+    running.send(number)
+    text = running.end(code)
+    assert "heard" in text
+    assert ckptrun.outcomes() == [outcome]
+    done = ckptrun.run("--checkpoint", "ck", "--", *command, code=0)
+    assert steps_of(text) + steps_of(done.stdout) == list(range(1, 41))
+
+
+def test_usr1_means_save_and_go_on(ckptrun: Ckptrun) -> None:
+    """USR1 to ckptrun: the training is asked now, and the next link starts."""
+    running = ckptrun.start("--time-limit", "6s", "--checkpoint", "ck", "--", *counter(30, 0.1, "--hear", "USR1", "--only-asked"))
+    running.until("step 10")
+    running.send(signal.SIGUSR1)
+    text = running.end(0)
+    assert steps_of(text) == list(range(1, 31))
+    assert ckptrun.outcomes() == ["continued", "complete"]
+
+
+def test_what_outlives_the_training_is_stopped_before_the_next_link(ckptrun: Ckptrun) -> None:
+    """A double-forked process stays in the tree and is gone before the next link starts."""
+    script = "(setsid sleep 1000 & echo $! >> pids); exec sleep 100"
+    ckptrun.run("--time-limit", "2s", "--max-links", "2", "--", "sh", "-c", script, code=75)
+    pids = (ckptrun.folder / "pids").read_text().split()
+    assert len(pids) == 2
+    assert not [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
+
+
+def test_one_that_is_complete_leaves_its_background_processes_alone(ckptrun: Ckptrun) -> None:
+    """As without ckptrun: what a finished command left in the background goes on."""
+    done = ckptrun.run("--", "sh", "-c", "sleep 1000 >/dev/null 2>&1 & echo $!", code=0)
+    pid = int(done.stdout)
+    assert os.path.exists(f"/proc/{pid}")
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_a_checkpoint_that_was_seen_and_is_gone(ckptrun: Ckptrun) -> None:
+    """A start that finds no checkpoint although the chain has seen one does not train: 125, loudly."""
+    command = ("--checkpoint", "ck", "--", *counter(5, 0.05, "--exit", "3"))
+    ckptrun.run(*command, code=3)
+    subprocess.run(["mv", "ck", "elsewhere"], cwd=ckptrun.folder, check=True)
+    done = ckptrun.run(*command, code=125)
+    assert "does not train from the beginning" in done.stderr
+    assert done.stdout == ""
+    subprocess.run(["mv", "elsewhere", "ck"], cwd=ckptrun.folder, check=True)
+    assert "resuming from ck/step-000005.json" in ckptrun.run(*command, code=3).stderr
+
+
+def test_a_truncated_checkpoint_is_set_aside_and_the_one_before_is_used(ckptrun: Ckptrun) -> None:
+    """The newest file is cut: it is moved out of the folder, and the training goes on from the one before."""
+    command = ("--checkpoint", "ck", "--", *counter(5, 0.05, "--exit", "3"))
+    ckptrun.run(*command, code=3)
+    (ckptrun.folder / "ck" / "step-000005.json").write_text('{"st')
+    done = ckptrun.run(*command, code=3)
+    assert "truncated" in done.stderr
+    assert steps_of(done.stdout) == [5]
+    assert (ckptrun.folder / "ck.set-aside" / "link-2" / "step-000005.json").read_text() == '{"st'
+
+
+def test_saves_are_learned_after_one_that_was_cut(ckptrun: Ckptrun) -> None:
+    """A save that needs a third of the limit: cut at most once, then it is given the time that it needs."""
+    command = counter(1000, 0.1, "--hear", "USR1", "--only-asked", "--save", "2.4")
+    ckptrun.run("--time-limit", "7s", "--checkpoint", "ck", "--max-links", "4", "--", *command, code=75)
+    saves = ckptrun.events("saved")
+    assert [save["cut"] for save in saves].count(True) <= 1
+    assert not saves[-1]["cut"]
+
+
+def test_a_save_that_needs_more_than_half_of_the_limit(ckptrun: Ckptrun) -> None:
+    """It is said once, with the limit that would do, and the chain stops at its bound instead of going on for ever."""
+    command = counter(1000, 0.1, "--hear", "USR1", "--only-asked", "--save", "20")
+    done = ckptrun.run("--time-limit", "6s", "--checkpoint", "ck", "--", *command, code=75)
+    assert done.stderr.count("would do") <= 1
+    assert "without progress" in done.stderr
+
+
+def test_dry_run_says_what_would_happen_and_does_nothing(ckptrun: Ckptrun) -> None:
+    """Times, who is asked, what would be resumed from; no state folder, no training."""
+    done = ckptrun.run("--dry-run", "--time-limit", "10m", "--checkpoint", "ck", "sh", "-c", "echo ran", code=0)
+    for word in ("chain: a new one", "end time", "checkpoint time", "TERM", "SIGUSR1", "at most 20 links"):
+        assert word in done.stdout
+    assert "ran" not in done.stdout.replace("echo ran", "")
+    assert not ckptrun.home.exists()
