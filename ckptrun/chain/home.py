@@ -97,6 +97,7 @@ def create_chain(home: str, wanted_id: str, facts: dict[str, Any]) -> ChainFolde
             number += 1
             chain_id = f"{wanted_id[: 64 - 1 - len(str(number))]}-{number}"
     os.mkdir(folder.turns, 0o700)
+    os.mkdir(folder.mailbox, 0o700)
     temporary = f"{folder.json}.{os.getpid()}"
     with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w", encoding="utf-8") as file:
         json.dump({"v": 1, "id": chain_id, **facts}, file, indent=1)
@@ -109,6 +110,7 @@ def remove_unborn(folder: ChainFolder) -> None:
     """Remove the folder of a chain that was refused before its first turn. A folder with turns stays."""
     try:
         os.rmdir(folder.turns)
+        os.rmdir(folder.mailbox)
         os.unlink(folder.json)
         os.rmdir(folder.path)
     except OSError:

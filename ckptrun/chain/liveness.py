@@ -40,17 +40,18 @@ def alive(node: str, boot: str, pid: int, pid_started: int) -> bool | None:
     return boot == boot_id() and process_started(pid) == pid_started
 
 
-def survivors(chain_id: str, events: Sequence[dict[str, Any]]) -> list[tuple[int, tuple[str, ...]]]:
+def survivors(mailbox: str, events: Sequence[dict[str, Any]]) -> list[tuple[int, tuple[str, ...]]]:
     """Return the processes of a chain that still live on this machine, as (pid, argv): the recorded child first.
 
-    A process belongs to the chain if its environment says so. Ourselves, our ancestors and our descendants do not count: a
-    ckptrun that is started from within a training is no survivor of it.
+    A process belongs to the chain if its environment names the chain's mailbox: that finds a child which was started and not yet
+    on record when ckptrun was killed. (An id would not do: another state folder may have the same one.) Ourselves and our ancestors
+    do not count: a ckptrun that is started from within a training is no survivor of it.
     """
     found = {}
     children = [event for event in events if event.get("event") == "child_started"]
     if children and (child := _recorded(children[-1])) is not None:
         found[child] = _argv(child)
-    marker = b"CKPTRUN_CHAIN=" + os.fsencode(chain_id)
+    marker = b"CKPTRUN_MAILBOX=" + os.fsencode(mailbox)
     own = _family()
     for name in os.listdir("/proc"):
         if name.isdigit() and int(name) not in own and marker in _environment(name):

@@ -39,9 +39,9 @@ def why_live(folder: ChainFolder) -> str | None:
         if alive is None:
             return f"it was last started on {facts['node']}, and from here nobody can see whether it still runs there"
         if alive:
-            return f"its ckptrun is process {facts['pid']} on this machine"
-    survivors = liveness.survivors(folder.id, read_events(folder.events)[0])
+            return f"its ckptrun is process {facts['pid']} on this machine; `kill {facts['pid']}` makes it save and stop"
+    survivors = liveness.survivors(folder.mailbox, read_events(folder.events)[0])
     if survivors:
         pid, argv = survivors[0]
-        return f"its training outlived it as process {pid} ({' '.join(argv)[:60]})"
+        return f"its training outlived it as process {pid} ({' '.join(argv)[:60]}); `kill {pid}` ends that"
     return None

@@ -204,6 +204,7 @@ class LocalChain:
             "CKPTRUN_CHECKPOINT": resumption.checkpoint.path if resumption.checkpoint else "",
             "CKPTRUN_END_TIME": str(int(link_times.end_at - time.monotonic() + time.time())) if link_times else "",
             "CKPTRUN_ATTEMPT": "1",
+            "CKPTRUN_MAILBOX": self._folder.mailbox,
         }
         child.become_subreaper()
         pid = child.start(command, environment, self._handlers.mask)

@@ -68,9 +68,7 @@ def _consider(plan: Plan, known: ChainFolder) -> Membership | None:
         if plan.chain is None and not plan.checkpoints:
             messages.say(f"chain {known.id} of the same command lives ({living}); this is a new chain beside it")
             return None
-        raise Refused(
-            f"chain {known.id} lives: {living}. Stop it first (its ckptrun: Ctrl-C or `kill PID`), or wait for it"
-        )
+        raise Refused(f"chain {known.id} lives, and it is not doubled: {living}")
     return Membership(known, highest_link(turns) + 1, joined=True)
 
 

@@ -93,6 +93,7 @@ def test_environment_of_the_child(ckptrun: Ckptrun) -> None:
     done = ckptrun.run("--time-limit", "1m", "--chain", "named", "--", sys.executable, FACTS, code=0)
     variables = json.loads(done.stdout)["variables"]
     assert variables.pop("CKPTRUN_END_TIME").isdigit()
+    assert variables.pop("CKPTRUN_MAILBOX") == str(ckptrun.home / "chains" / "named" / "mailbox")
     assert variables == {
         **{"CKPTRUN": "1", "CKPTRUN_CHAIN": "named", "CKPTRUN_LINK": "1", "CKPTRUN_RESUME": "0"},
         **{"CKPTRUN_CHECKPOINT": "", "CKPTRUN_ATTEMPT": "1"},

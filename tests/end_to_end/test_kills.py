@@ -1,0 +1,142 @@
+"""kill -9 of ckptrun, of the training, of both, at random moments: the same command again goes on, never two trainings at once.
+
+CKPTRUN_TEST_SEED replays a run; the seed is printed with every failure.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import signal
+import sys
+
+import pytest
+
+from tests.end_to_end.harness import CHILDREN, PROGRAMS, Ckptrun, Running
+
+SEED = int(os.environ.get("CKPTRUN_TEST_SEED", random.SystemRandom().randrange(10**6)))
+STEPS = 60
+COMMAND = [sys.executable, str(CHILDREN / "counter.py"), "ck", str(STEPS), "0.05", "--hear", "USR1"]
+OPTIONS = ["--time-limit", "4s", "--checkpoint", "ck", "--chain", "killed", "--"]
+
+
+def await_end(pid: int) -> None:
+    """Block until a process that is not our child has ended."""
+    import select
+
+    try:
+        watched = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    select.select([watched], [], [])
+    os.close(watched)
+
+
+def kill(running: Running, victim: str, training: int) -> None:
+    """Kill ckptrun, its training, or both with SIGKILL."""
+    if victim in ("training", "both"):
+        try:
+            os.kill(training, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    if victim in ("ckptrun", "both"):
+        running.send(signal.SIGKILL)
+
+
+def trial(ckptrun: Ckptrun, dice: random.Random) -> list[str]:
+    """Kill at a random step, then go on with the same command until the chain is complete; return all that was printed."""
+    victim = dice.choice(["ckptrun", "training", "both"])
+    running = ckptrun.start(*OPTIONS, *COMMAND)
+    training = int(running.until(r"ready \(pid (\d+)\)")[1])
+    # A moment that is not tied to a line: somewhere within the next steps, the hand-over to a second link included.
+    for _ in range(dice.randrange(1, STEPS)):
+        found = running.until(r"^step (\d+)|ready \(pid (\d+)\)|is complete")
+        training = int(found[2] or training)
+        if "complete" in found[0]:
+            break
+    kill(running, victim, training)
+    if victim == "ckptrun":
+        refused = ckptrun.run(*OPTIONS, *COMMAND)
+        if refused.returncode == 125:
+            assert f"process {training}" in refused.stderr
+            os.kill(training, signal.SIGKILL)
+            await_end(training)
+    running.end()
+    lines = list(running.lines)
+    for _ in range(5):
+        done = ckptrun.run(*OPTIONS, *COMMAND)
+        lines += done.stdout.splitlines()
+        assert "Traceback" not in done.stderr, done.stderr
+        if done.returncode == 0:
+            return lines
+    raise AssertionError(f"not complete after five more starts: {done.stderr}")
+
+
+def check(lines: list[str]) -> None:
+    """Every step was done; each start goes on behind a step that was saved; never two at once."""
+    assert "TWO AT ONCE" not in lines
+    steps = [int(line.split()[1]) for line in lines if re.match(r"step \d+$", line)]
+    assert sorted(set(steps)) == list(range(1, STEPS + 1))
+    starts = [int(line.split()[1]) for line in lines if line.startswith("from ")]
+    assert starts == sorted(starts), "a start went back behind an earlier one"
+
+
+def trials(ckptrun: Ckptrun, seed: int) -> None:
+    """Run one trial from its seed."""
+    print(f"CKPTRUN_TEST_SEED={SEED}, trial seed {seed}")
+    check(trial(ckptrun, random.Random(seed)))
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_kill_at_a_random_moment(ckptrun: Ckptrun, number: int) -> None:
+    """Eight moments of one seed."""
+    trials(ckptrun, SEED + number)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", range(8, 38))
+def test_kill_at_thirty_random_moments(ckptrun: Ckptrun, number: int) -> None:
+    """Thirty more."""
+    trials(ckptrun, SEED + number)
+
+
+def test_a_training_that_outlived_its_ckptrun_is_refused_until_it_is_gone(ckptrun: Ckptrun) -> None:
+    """kill -9 of ckptrun alone: the same command is refused with 125 and the pid, and goes on once that is gone."""
+    running = ckptrun.start(*OPTIONS, *COMMAND)
+    training = int(running.until(r"ready \(pid (\d+)\)")[1])
+    running.until("step 3")
+    running.send(signal.SIGKILL)
+    running.process.wait()
+    refused = ckptrun.run(*OPTIONS, *COMMAND, code=125)
+    assert f"process {training}" in refused.stderr
+    os.kill(training, signal.SIGKILL)
+    await_end(training)
+    running.end()
+    done = ckptrun.run(*OPTIONS, *COMMAND, code=0)
+    assert "going on with chain killed" in done.stderr
+    assert [link["outcome"] for link in ckptrun.show("killed")["links"]][0] == "lost"
+
+
+def test_a_pickle_that_was_cut_in_its_only_copy_is_brought_back(ckptrun: Ckptrun) -> None:
+    """The guide's pickle program, its only file cut in the middle of pickle.dump: it goes on from the copy."""
+    shutil.copy(PROGRAMS / "guide_pickle.py", ckptrun.folder)
+    command = ("--checkpoint", "checkpoint.pkl", "--time-limit", "1h", "--", sys.executable, "guide_pickle.py")
+    running = ckptrun.start(*command)
+    running.until("counter value: 6")
+    running.send(signal.SIGINT)
+    running.end(75)
+    again = ckptrun.start(*command)  # the copy is made at a link's start
+    again.until("Resuming")
+    training = ckptrun.events("child_started")[-1]["pid"]
+    os.kill(training, signal.SIGKILL)
+    again.end(137)
+    whole = (ckptrun.folder / "checkpoint.pkl").read_bytes()
+    (ckptrun.folder / "checkpoint.pkl").write_bytes(whole[: len(whole) // 2])
+    third = ckptrun.start(*command)
+    third.until("brought back")
+    third.until("Resuming from checkpoint")
+    assert int(third.until(r"counter value: (\d+)")[1]) >= 6
+    third.send(signal.SIGINT)
+    third.end(75)
