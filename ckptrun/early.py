@@ -7,7 +7,7 @@ child for ever, because ignored signals survive an exec and caught ones do not.
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # `signal` imports enum: 4 ms in which USR1 would kill us
 import os
 
 HUP, INT, QUIT, USR1, USR2, TERM, CHLD = 1, 2, 3, 10, 12, 15, 17

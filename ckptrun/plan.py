@@ -55,9 +55,7 @@ _PARAMETER = re.compile(r"\$(?:[@*0-9]|\{[@*0-9])")
 def resume_words(flag: str, *, checkpoint: str, link: int, chain: str) -> tuple[str, ...]:
     """Return the words that a resuming start appends. Filled in after the split: a path with a blank stays one word."""
     facts = {"{checkpoint}": checkpoint, "{link}": str(link), "{chain}": chain}
-    return tuple(
-        re.sub(r"\{(?:checkpoint|link|chain)\}", lambda found: facts[found[0]], word) for word in shlex.split(flag)
-    )
+    return tuple(re.sub(r"\{(?:checkpoint|link|chain)\}", lambda found: facts[found[0]], word) for word in shlex.split(flag))
 
 
 def swallowed_by_shell(command: tuple[str, ...]) -> str | None:

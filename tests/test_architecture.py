@@ -24,7 +24,19 @@ FLOORS = [
 PURE_MAY_IMPORT = {"__future__", "collections", "enum", "typing", "re", "shlex", "itertools", "math", "json", "ckptrun"}
 # The path of `run` up to the child's start loads none of these: together they cost more than the whole budget.
 HEAVY = {
-    *("click", "rich", "yaml", "psutil", "pathlib", "tempfile", "logging", "dataclasses", "asyncio", "socket", "subprocess"),
+    *(
+        "click",
+        "rich",
+        "yaml",
+        "psutil",
+        "pathlib",
+        "tempfile",
+        "logging",
+        "dataclasses",
+        "asyncio",
+        "socket",
+        "subprocess",
+    ),
     *("importlib.metadata", "shutil", "inspect", "threading", "unittest", "argparse", "zipfile", "pickletools"),
 }
 
@@ -107,12 +119,11 @@ def test_pure_modules_touch_nothing(path: Path) -> None:
 def loaded(*words: str) -> set[str]:
     """Return which modules a ckptrun process has loaded when its main function returns."""
     program = (
-        "import sys, ckptrun.__main__ as m\n"
-        f"try: m.main({list(words)!r})\n"
-        "except SystemExit: pass\n"
-        "print('LOADED', *sys.modules)"
+        f"import sys, ckptrun.__main__ as m\ntry: m.main({list(words)!r})\nexcept SystemExit: pass\nprint('LOADED', *sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-I", "-S", "-c", program_with_path(program)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program_with_path(program)], capture_output=True, text=True, check=True
+    )
     return set(done.stdout.rpartition("LOADED")[2].split())
 
 

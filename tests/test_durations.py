@@ -33,7 +33,7 @@ def test_forms(text: str, seconds: float) -> None:
 @pytest.mark.parametrize("text", ["", "5 parsecs", "1:2:3:4", "-5s", "0s", "s", "1-", "nan", "inf", "5,5h", "٣s-"])
 def test_what_is_no_duration(text: str) -> None:
     """Everything else is refused with a sentence."""
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match="duration"):
         durations.parse(text)
 
 

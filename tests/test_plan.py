@@ -33,7 +33,10 @@ def test_resume_words_keep_a_path_with_blanks_in_one_word() -> None:
     ("command", "corrected"),
     [
         (("bash", "-c", "python t.py"), """bash -c 'python t.py "$@"' bash"""),
-        (("singularity", "exec", "i.sif", "/bin/sh", "-lc", "a; b"), """singularity exec i.sif /bin/sh -lc 'a; b "$@"' sh"""),
+        (
+            ("singularity", "exec", "i.sif", "/bin/sh", "-lc", "a; b"),
+            """singularity exec i.sif /bin/sh -lc 'a; b "$@"' sh""",
+        ),
         (("bash", "-c", 'python t.py "$@"', "bash"), None),
         (("bash", "-c", "exec $0", "x"), None),
         (("bash", "t.sh"), None),

@@ -147,7 +147,8 @@ def _told(link: Link, event: Event) -> Link:
         return link._replace(set_aside=(*link.set_aside, str(event["path"])))
     if kind == "ended":
         names = ("seconds", "outcome", "reason", "exit_code", "checkpoint", "step", "size")
-        return link._replace(**{name: event.get(name) for name in names})
+        facts: dict[str, Any] = {name: event.get(name) for name in names}
+        return link._replace(**facts)
     return link
 
 

@@ -4,12 +4,35 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ckptrun.words import Checkpoint, Verdict
 
 _NOT_CHECKPOINTS = frozenset(
-    (".log .txt .md .csv .tsv .yaml .yml .toml .ini .cfg .py .sh .out .err .html .png .jpg .svg .pdf .lock .ckptrun-last .chain".split())
+    [
+        ".log",
+        ".txt",
+        ".md",
+        ".csv",
+        ".tsv",
+        ".yaml",
+        ".yml",
+        ".toml",
+        ".ini",
+        ".cfg",
+        ".py",
+        ".sh",
+        ".out",
+        ".err",
+        ".html",
+        ".png",
+        ".jpg",
+        ".svg",
+        ".pdf",
+        ".lock",
+        ".ckptrun-last",
+        ".chain",
+    ]
 )
 # The state file of TensorFlow, DeepSpeed's, and JSON that describes rather than holds.
 _NOT_CHECKPOINT_NAMES = frozenset({"checkpoint", "latest", "config.json", "args.json", "metrics.json", "history.json", "readme"})
@@ -114,18 +137,22 @@ def _checkpoint(prefix: str, parts: list[Entry]) -> Checkpoint:
 def step_of(path: str) -> int | None:
     """Return the last number in a name, without its ending: `ckpt-0012.pt` -> 12, `model.pt` -> None."""
     name = os.path.basename(path)
-    stem = re.sub(r"(\.(pt|pth|ckpt|pkl|pickle|json|keras|h5|npz|npy|safetensors|bin|index|joblib|tar|gz|zst|weights))+$", "", name)
+    stem = re.sub(
+        r"(\.(pt|pth|ckpt|pkl|pickle|json|keras|h5|npz|npy|safetensors|bin|index|joblib|tar|gz|zst|weights))+$",
+        "",
+        name,
+    )
     numbers = re.findall(r"\d+", re.sub(r"(?<=\d)\.\d+", "", stem))
     return int(numbers[-1]) if numbers and len(numbers[-1]) <= 18 else None
 
 
-def _order(found: list[Checkpoint]):  # type: ignore[no-untyped-def]
+def _order(found: list[Checkpoint]) -> Callable[[Checkpoint], tuple[float, float, str]]:
     """Steps decide where all names say them and times do not contradict; else time does: a number that falls is a slot's."""
     by_time = sorted(found, key=lambda one: one.at)
     steps = [one.step for one in by_time]
     said = [step for step in steps if step is not None]
-    if len(said) == len(steps) and len(set(_pattern(one.path) for one in found)) == 1 and said == sorted(said):
-        return lambda one: (one.step, one.at, one.path)
+    if len(said) == len(steps) and len({_pattern(one.path) for one in found}) == 1 and said == sorted(said):
+        return lambda one: (one.step or 0, one.at, one.path)
     return lambda one: (one.at, one.step if one.step is not None else -1, one.path)
 
 
@@ -137,7 +164,7 @@ def newest_whole(paths: Sequence[str]) -> tuple[Checkpoint | None, tuple[Checkpo
     """Return the newest checkpoint that is whole (or in a format that is not checked), and the truncated ones newer than it."""
     from ckptrun.checkpoints.formats import verify
 
-    truncated = []
+    truncated: list[Checkpoint] = []
     for candidate in find(paths):
         checked = verify(candidate)
         if checked.verdict is not Verdict.TRUNCATED:

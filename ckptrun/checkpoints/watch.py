@@ -1,7 +1,7 @@
 """Watch the checkpoint paths during a link: what is new, what is whole, what is being written, how long saves take.
 
-Rules. A checkpoint is settled when its structure is complete; a large one is verified only when it did not change between two looks,
-one in a format that is not checked has to be quiet for a second. Each state of a file is verified once.
+Rules. A checkpoint is settled when its structure is complete; a large one is verified only when it did not change between two
+looks, one in a format that is not checked has to be quiet for a second. Each state of a file is verified once.
 What already stood when the watch began is not new. Looking is cheap: a folder is listed anew only when it changed, or every ten
 seconds; in between only the files that were written last are looked at.
 """

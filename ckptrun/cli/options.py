@@ -98,9 +98,7 @@ def _signal(text: str) -> tuple[str, float | None]:
         name = signal.Signals(int(name)).name
     plain = name.upper().removeprefix("SIG")
     if plain != "AUTO" and (f"SIG{plain}" not in signal.Signals.__members__ or plain in _UNCATCHABLE):
-        raise ValueError(
-            f"{name!r} is no signal that a training can catch: write for instance USR1, USR2, TERM or auto"
-        )
+        raise ValueError(f"{name!r} is no signal that a training can catch: write for instance USR1, USR2, TERM or auto")
     return ("auto" if plain == "AUTO" else plain), (float(seconds) if at else None)
 
 
@@ -254,9 +252,7 @@ def _misfits(plan: Plan) -> list[str]:
         mistakes += _resume_flag_misfits(plan)
     if plan.margin_s is not None and plan.limit_s is not None and plan.margin_s >= plan.limit_s:
         margin, limit = durations.show(plan.margin_s), durations.show(plan.limit_s)
-        mistakes.append(
-            f"--margin {margin} is not shorter than --time-limit {limit}: nothing would be left to train in"
-        )
+        mistakes.append(f"--margin {margin} is not shorter than --time-limit {limit}: nothing would be left to train in")
     if plan.again_exit == 0:
         mistakes.append("--again-exit 0 would make success mean unfinished: use --done-file")
     return mistakes

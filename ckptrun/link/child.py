@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # `signal` imports enum: 4 ms in which USR1 would kill us
 import errno
 import os
 

@@ -30,10 +30,7 @@ def describe(plan: Plan) -> list[str]:
     if known is not None and final_outcome(turns) != "complete":
         living = why_live(known)
         link = highest_link(turns) + 1
-        lines.append(
-            f"chain: {known.id}, unfinished; this would be its link {link}"
-            + (f". It lives: {living}" if living else "")
-        )
+        lines.append(f"chain: {known.id}, unfinished; this would be its link {link}" + (f". It lives: {living}" if living else ""))
     elif known is not None and plan.chain is not None:
         return [f"chain: {known.id} is complete; nothing would be started"]
     else:
@@ -64,11 +61,7 @@ def _resuming(plan: Plan, newest: Checkpoint | None, link: int, known: ChainSoFa
     command = plan.command
     if resumes and plan.resume_flag:
         command += resume_words(plan.resume_flag, checkpoint=newest.path if newest else "", link=link, chain="CHAIN")
-    origin = (
-        messages.checkpoint(newest)
-        if newest
-        else ("no checkpoint seen" if plan.checkpoints else "--checkpoint is not given")
-    )
+    origin = messages.checkpoint(newest) if newest else ("no checkpoint seen" if plan.checkpoints else "--checkpoint is not given")
     return f"would run: {shlex.join(command)}\nresuming: {'yes' if resumes else 'no'} ({origin})"
 
 
@@ -98,10 +91,6 @@ def _who(plan: Plan) -> str:
 
 
 def _bounds(plan: Plan) -> str:
-    why = (
-        "--max-links"
-        if plan.max_links
-        else ("the default" if plan.checkpoints else "no --checkpoint, progress cannot be seen")
-    )
+    why = "--max-links" if plan.max_links else ("the default" if plan.checkpoints else "no --checkpoint, progress cannot be seen")
     text = f"bounds: at most {plan.links_bound} links ({why})"
     return text + (f", {durations.show(plan.max_time_s)} in all (--max-time)" if plan.max_time_s else "")

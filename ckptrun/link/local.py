@@ -79,9 +79,7 @@ class LocalChain:
         try:
             resumption = find_resumption(self._plan, self._folder.id, self._link, so_far_, self.record)
         except CkptrunError as error:
-            self._close(
-                Decision(Outcome.STOPPED, False, error.exit_code, str(error)), prepared, None, None, 0.0, silent=True
-            )
+            self._close(Decision(Outcome.STOPPED, False, error.exit_code, str(error)), prepared, None, None, 0.0, silent=True)
             raise
         link_times = self._times(so_far_)
         self._say_start(resumption, link_times)
@@ -119,9 +117,7 @@ class LocalChain:
         try:
             return self._turns.prepare_end(self._link, 1)
         except OSError as error:
-            messages.say(
-                f"no room for the end of this link in {self._folder.turns} ({error.strerror}); the training goes on"
-            )
+            messages.say(f"no room for the end of this link in {self._folder.turns} ({error.strerror}); the training goes on")
             return None
 
     def _times(self, known: ChainSoFar) -> Times | None:
@@ -211,16 +207,12 @@ class LocalChain:
         from ckptrun.chain.liveness import process_started
 
         node, boot_id, _, _ = me()
-        self.record(
-            "child_started", pid=pid, pid_started=process_started(pid), boot_id=boot_id, node=node, argv=list(command)
-        )
+        self.record("child_started", pid=pid, pid_started=process_started(pid), boot_id=boot_id, node=node, argv=list(command))
         return pid
 
     # --- its end
 
-    def _end(
-        self, ended: Ended, resumption: Resumption, known: ChainSoFar, seconds: float, link_times: Times | None
-    ) -> End:
+    def _end(self, ended: Ended, resumption: Resumption, known: ChainSoFar, seconds: float, link_times: Times | None) -> End:
         state = ended.state
         status = state.status or Status(None, TERM)
         self.record("child_exited", code=status.code, signal=status.signal, peak_bytes=ended.peak_bytes)
@@ -269,9 +261,7 @@ class LocalChain:
             else:
                 turn = self._turns.take("end", facts, after=self._last_turn)
         except OSError as error:
-            messages.say(
-                f"the end of link {self._link} could not be written to {self._folder.turns} ({error.strerror})"
-            )
+            messages.say(f"the end of link {self._link} could not be written to {self._folder.turns} ({error.strerror})")
             return
         self._last_turn = turn.number
 

@@ -19,8 +19,8 @@ LONGEST_DELAY_S = 3600.0
 class End(NamedTuple):
     """What is known when the training is over.
 
-    `asked` is None where nobody asked. `ours`: it ended by the asked signal or after our TERM or KILL. `new_checkpoint`: a whole
-    one was written since the link's start. `progress` is None where none can be seen. `reached_ask`: the link came to its checkpoint
+    `asked` is None where nobody asked. `ours`: it ended by the asked signal or after our TERM or KILL. `new_checkpoint`: a
+    whole one was written since the link's start. `progress` is None where none can be seen. `reached_ask`: the link came to its checkpoint
     time. `asked_for` is the reason's sentence.
     """
 
@@ -82,9 +82,7 @@ def _ended_by_a_person(end: End) -> Decision:
 
 def _unasked(end: End, plan: Plan, so_far: ChainSoFar) -> Decision:
     if plan.again_exit is not None and end.status.code == plan.again_exit:
-        return _continued(
-            plan, f"the training said with exit code {plan.again_exit} that it saved and is to be run again"
-        )
+        return _continued(plan, f"the training said with exit code {plan.again_exit} that it saved and is to be run again")
     if end.status.code == 0:
         if plan.done_file is None:
             return Decision(Outcome.COMPLETE, False, 0, "the training ended by itself with exit code 0")
@@ -105,9 +103,7 @@ def _asked(end: End, plan: Plan, so_far: ChainSoFar) -> Decision:
     if end.new_checkpoint or not plan.checkpoints:
         return _continued(plan, f"{end.asked_for}; the training ended with {describe(end.status)}")
     if so_far.unsaved:
-        return _failed(
-            end, f"could not save: asked twice, it ended with {describe(end.status)} and wrote no checkpoint"
-        )
+        return _failed(end, f"could not save: asked twice, it ended with {describe(end.status)} and wrote no checkpoint")
     text = f"{end.asked_for}; it ended with {describe(end.status)} and wrote no checkpoint: once more"
     return _continued(plan, text)._replace(unsaved=True)
 

@@ -39,9 +39,7 @@ def _process(pid: int, ppid: int) -> Process | None:
     """Return what /proc/PID says; None when the process has just ended."""
     try:
         with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as lines:
-            masks = {
-                name: _signals(value) for name, _, value in (line.partition(":") for line in lines) if name in _MASKS
-            }
+            masks = {name: _signals(value) for name, _, value in (line.partition(":") for line in lines) if name in _MASKS}
         with open(f"/proc/{pid}/cmdline", "rb") as raw:
             argv = tuple(os.fsdecode(word) for word in raw.read().split(b"\0")[:-1])
     except OSError:

@@ -27,7 +27,7 @@ from ckptrun.link.times import Times, least_needed, longest_interval, next_save_
 from ckptrun.words import Course, Reason, Save, Sight, Status
 
 HUP, INT, QUIT, USR1, USR2, TERM = 1, 2, 3, 10, 12, 15
-# How long a training without an end time has for its save after the ask, when no save was measured: the largest guess of the margin.
+# How long a training without an end time has for its save after the ask, when no save was measured: the margin's largest guess.
 GRACE_S = 600.0
 KILL_AFTER_TERM_S = 10.0
 # A save that no other can follow may be the training's last act. It has so long to end by itself: a Python that is on its way out
@@ -309,9 +309,7 @@ def _signal_while_running(policy: Policy, state: State, event: Event) -> Next:
         asked, _ = _asked(policy, state, event.at, reason, candidate=0)
         if event.shared:
             # From a terminal INT is itself the ask, and the training may take the time that it takes without us.
-            return asked._replace(term_at=_end_of(policy), next_candidate_at=None), (
-                SignalTraining(reason, noted=True),
-            )
+            return asked._replace(term_at=_end_of(policy), next_candidate_at=None), (SignalTraining(reason, noted=True),)
         return asked._replace(next_candidate_at=None), (SignalTraining(reason, pass_on=INT),)
     return _hurry(policy, state._replace(reason=reason, by_time=False), event.at), (Listen(),)
 
@@ -373,9 +371,7 @@ def _heard_while_running(policy: Policy, state: State, event: Event) -> Next:
         return _stop_after_last_save(policy, state, event.at) if stands else (state, ())
     if state.reason.course in (Course.STOP, Course.CANCEL) or not policy.sees_checkpoints:
         return _stop_untold(policy, state, event.at)
-    if (
-        policy.times is None or not state.by_time
-    ):  # a person wants it now: nothing is gained by waiting for a save that may come
+    if policy.times is None or not state.by_time:  # a person wants it now: nothing is gained by waiting for a save that may come
         return _stop_untold(policy, state, event.at) if not _next_fits(policy, state) else (state, ())
     if event.hearing is Hearing.DEAF and not state.sight.written_at:
         return state, ()  # a save may still come; TERM waits for its time

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import time
@@ -13,7 +14,7 @@ from ckptrun.early import CHLD, INT, Handlers
 from ckptrun.link import child, messages, process_tree
 from ckptrun.link import supervision as core
 from ckptrun.link.target import Audience, Target, audience
-from ckptrun.link.times import look_every, longest_interval
+from ckptrun.link.times import longest_interval, look_every
 from ckptrun.words import Sight, Status
 
 REPLACED_EVERY_S = 10.0
@@ -75,18 +76,21 @@ class Supervisor:
         Raises what `start` raises; then no child exists.
         """
         self._signals()
-        if self._state.phase is core.Phase.ENDED:
+        if self._over():
             return self._end()
         self._oom_before = child.out_of_memory_kills()
         self._root = start()
         now = time.monotonic()
         self._look_at, self._replaced_at = now + self._interval(now), now + REPLACED_EVERY_S
         self._feed(core.ChildStarted(now))
-        while self._state.phase is not core.Phase.ENDED:
+        while not self._over():
             self._wait()
             self._signals()
             self._timers()
         return self._end()
+
+    def _over(self) -> bool:
+        return self._state.phase is core.Phase.ENDED
 
     def _end(self) -> Ended:
         status = self._state.status or Status(0, None)
@@ -94,7 +98,7 @@ class Supervisor:
         ran_out = killed and self._state.our_end is None and child.out_of_memory_kills() > self._oom_before
         sent = frozenset(number for numbers in self._sent.values() for number in numbers)
         # A number that falls within one link is the number of a slot, not a step.
-        slots = any(later < earlier for earlier, later in zip(self._steps, self._steps[1:], strict=False))
+        slots = any(later < earlier for earlier, later in itertools.pairwise(self._steps))
         return Ended(self._state, self._peak_bytes, sent, ran_out, slots)
 
     def _wait(self) -> None:

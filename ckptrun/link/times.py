@@ -5,6 +5,7 @@ All times are monotonic seconds. L is the length of the link: from ckptrun's own
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 from ckptrun import durations
@@ -85,7 +86,7 @@ def longest_interval(written_at: tuple[float, ...], start_at: float) -> float | 
     if len(written_at) == 1:
         return max(written_at[0] - start_at, 0.0)
     last = written_at[-4:]
-    return max(later - earlier for earlier, later in zip(last, last[1:], strict=False))
+    return max(later - earlier for earlier, later in itertools.pairwise(last))
 
 
 def next_save_fits(written_at: tuple[float, ...], start_at: float, slowest_s: float, term_at: float) -> bool:

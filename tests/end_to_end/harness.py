@@ -30,7 +30,12 @@ class Ckptrun:
 
     def run(self, *words: str | bytes, code: int | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run ckptrun to its end; with `code` its exit code must be that."""
-        settings: dict[str, Any] = {"cwd": self.folder, "env": self.environment, "text": True, "errors": "surrogateescape"}
+        settings: dict[str, Any] = {
+            "cwd": self.folder,
+            "env": self.environment,
+            "text": True,
+            "errors": "surrogateescape",
+        }
         settings |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "timeout": 240} | options
         done = subprocess.run(self.argv(*words), **settings)
         if code is not None:

@@ -21,7 +21,12 @@ BAD = [
     ("not executable", ["./plain-text"], 126, "./plain-text cannot be run"),
     ("a folder", ["./folder"], 126, "./folder cannot be run"),
     ("glob", ["--checkpoint", "ckpt/*.pt", "true"], 2, "name the folder, --checkpoint ckpt"),
-    ("swallowed flag", ["--resume-flag=--resume", "bash", "-c", "python t.py"], 2, """bash -c 'python t.py "$@"' bash"""),
+    (
+        "swallowed flag",
+        ["--resume-flag=--resume", "bash", "-c", "python t.py"],
+        2,
+        """bash -c 'python t.py "$@"' bash""",
+    ),
     ("flag without checkpoint", ["--resume-flag", "--from {checkpoint}", "true"], 2, "needs --checkpoint"),
     ("unbalanced flag", ["--resume-flag", "'x", "true"], 2, "No closing quotation"),
     ("uncatchable signal", ["--signal", "KILL", "true"], 2, "no signal that a training can catch"),

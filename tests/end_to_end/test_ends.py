@@ -50,7 +50,7 @@ def test_one_that_only_saves_now_and_then_is_stopped_after_a_save(ckptrun: Ckptr
 
 
 def test_one_that_ignores_everything_is_ended_before_its_end_time(ckptrun: Ckptrun) -> None:
-    """It ignores INT, TERM, USR1 and USR2: TERM is sent and then KILL, all before the limit; without progress twice: stopped, 75."""
+    """It ignores INT, TERM, USR1, USR2: TERM is sent and then KILL, all before the limit; without progress twice: stopped, 75."""
     command = counter(1000, 0.2, "--ignore", "--only-asked")
     ckptrun.run("--time-limit", "4s", "--checkpoint", "ck", "--", *command, code=75)
     ends = ckptrun.events("ended")
@@ -74,7 +74,9 @@ def test_done_file(ckptrun: Ckptrun) -> None:
 
 def test_again_exit_and_retries(ckptrun: Ckptrun) -> None:
     """An exit code that means `again`, and failures that are tried again, each in the next link."""
-    script = "sleep 0.3; n=$(cat n 2>/dev/null || echo 0); n=$((n+1)); echo $n > n; case $n in 1) exit 85;; 2) exit 3;; 3) exit 4;; esac"
+    script = (
+        "sleep 0.3; n=$(cat n 2>/dev/null || echo 0); n=$((n+1)); echo $n > n; case $n in 1) exit 85;; 2) exit 3;; 3) exit 4;; esac"
+    )
     options = ("--again-exit", "85", "--retries", "2", "--time-limit", "2s")
     ckptrun.run(*options, "--", "sh", "-c", script, code=0)
     ends = ckptrun.events("ended")

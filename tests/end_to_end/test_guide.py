@@ -21,7 +21,17 @@ def test_pickle_counter_counts_each_number_once(ckptrun: Ckptrun) -> None:
     """Three links of 12 s: it catches only INT, saves on it, and goes on at the next number. None skipped, none repeated."""
     shutil.copy(PROGRAMS / "guide_pickle.py", ckptrun.folder)
     done = ckptrun.run(
-        *("--time-limit", "12s", "--checkpoint", "checkpoint.pkl", "--max-links", "3", sys.executable, "guide_pickle.py"), code=75
+        *(
+            "--time-limit",
+            "12s",
+            "--checkpoint",
+            "checkpoint.pkl",
+            "--max-links",
+            "3",
+            sys.executable,
+            "guide_pickle.py",
+        ),
+        code=75,
     )
     numbers = counted(done.stdout)
     assert numbers == list(range(1, len(numbers) + 1))

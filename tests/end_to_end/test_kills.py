@@ -116,7 +116,7 @@ def test_a_training_that_outlived_its_ckptrun_is_refused_until_it_is_gone(ckptru
     running.end()
     done = ckptrun.run(*OPTIONS, *COMMAND, code=0)
     assert "going on with chain killed" in done.stderr
-    assert [link["outcome"] for link in ckptrun.show("killed")["links"]][0] == "lost"
+    assert ckptrun.show("killed")["links"][0]["outcome"] == "lost"
 
 
 def test_a_pickle_that_was_cut_in_its_only_copy_is_brought_back(ckptrun: Ckptrun) -> None:

@@ -74,9 +74,11 @@ def test_nothing_of_ours_leaks_into_the_child(ckptrun: Ckptrun) -> None:
 
 
 def test_ignored_signals_of_the_caller(ckptrun: Ckptrun) -> None:
-    """HUP and INT that the caller ignores stay ignored (nohup, &); USR1 and TERM, ignored by a script, reach the child as default."""
+    """HUP and INT that the caller ignores stay ignored (nohup, &); USR1 and TERM, ignored by a script, are default in the child."""
     script = f"trap '' HUP INT USR1 TERM; exec {sys.executable} -m ckptrun -- {sys.executable} {FACTS}"
-    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, env=ckptrun.environment, cwd=ckptrun.folder, check=True)
+    done = subprocess.run(
+        ["sh", "-c", script], capture_output=True, text=True, env=ckptrun.environment, cwd=ckptrun.folder, check=True
+    )
     ignored = int(json.loads(done.stdout)["masks"]["SigIgn"], 16)
     assert {n for n in (1, 2, 10, 15) if ignored >> (n - 1) & 1} == {1, 2}
 
@@ -95,8 +97,12 @@ def test_environment_of_the_child(ckptrun: Ckptrun) -> None:
     assert variables.pop("CKPTRUN_END_TIME").isdigit()
     assert variables.pop("CKPTRUN_MAILBOX") == str(ckptrun.home / "chains" / "named" / "mailbox")
     assert variables == {
-        **{"CKPTRUN": "1", "CKPTRUN_CHAIN": "named", "CKPTRUN_LINK": "1", "CKPTRUN_RESUME": "0"},
-        **{"CKPTRUN_CHECKPOINT": "", "CKPTRUN_ATTEMPT": "1"},
+        "CKPTRUN": "1",
+        "CKPTRUN_CHAIN": "named",
+        "CKPTRUN_LINK": "1",
+        "CKPTRUN_RESUME": "0",
+        "CKPTRUN_CHECKPOINT": "",
+        "CKPTRUN_ATTEMPT": "1",
     }
 
 

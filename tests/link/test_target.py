@@ -18,7 +18,12 @@ TREES = [
     ("first of several", [process(1, 0, "python t.py", INT, TERM, USR2)], {1: USR2}, Hearing.HEARS),
     ("only INT", [process(1, 0, "python t.py", INT)], {1: INT}, Hearing.ONLY_INT),
     ("nothing", [process(1, 0, "./a.out")], {}, Hearing.DEAF),
-    ("behind a shell", [process(1, 0, "bash -c x", INT), process(2, 1, "python t.py", INT, USR1)], {2: USR1}, Hearing.HEARS),
+    (
+        "behind a shell",
+        [process(1, 0, "bash -c x", INT), process(2, 1, "python t.py", INT, USR1)],
+        {2: USR1},
+        Hearing.HEARS,
+    ),
     (
         "behind env, timeout and sh",
         [process(1, 0, "/usr/bin/timeout 9 x", TERM), process(2, 1, "sh t.sh"), process(3, 2, "python t.py", TERM)],
@@ -37,7 +42,12 @@ TREES = [
         {2: USR1, 3: TERM},
         Hearing.HEARS,
     ),
-    ("a shell script with a trap", [process(1, 0, "bash t.sh", USR1), process(2, 1, "sleep 1")], {1: USR1}, Hearing.HEARS),
+    (
+        "a shell script with a trap",
+        [process(1, 0, "bash t.sh", USR1), process(2, 1, "sleep 1")],
+        {1: USR1},
+        Hearing.HEARS,
+    ),
     ("an orphan of the tree", [process(1, 0, "sh t.sh"), process(7, 0, "python t.py", USR2)], {7: USR2}, Hearing.HEARS),
     ("a login shell", [process(1, 0, "-bash", INT), process(2, 1, "python t.py", USR1)], {2: USR1}, Hearing.HEARS),
 ]

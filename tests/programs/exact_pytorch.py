@@ -38,7 +38,12 @@ signal.signal(signal.SIGUSR1, on_usr1)
 def save():
     """Write the whole state beside its name, sync it, rename it."""
     os.makedirs(folder, exist_ok=True)
-    state = {"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+    state = {
+        "step": step,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "scheduler": scheduler.state_dict(),
+    }
     state |= {"torch": torch.get_rng_state(), "python": random.getstate(), "order": order, "place": place}
     path = os.path.join(folder, f"step-{step:06d}.pt")
     with open(path + ".tmp", "wb") as file:

@@ -19,7 +19,9 @@ _FIXED |= {b"\x84": 4, b"\x95": 8}
 _COUNTED = {b"U": "<B", b"C": "<B", b"\x8c": "<B", b"\x8a": "<B", b"T": "<i", b"B": "<I", b"X": "<I", b"\x8b": "<i"}
 _COUNTED |= {b"\x8d": "<Q", b"\x8e": "<Q", b"\x96": "<Q"}
 _LINES = {b"I": 1, b"L": 1, b"F": 1, b"S": 1, b"V": 1, b"P": 1, b"p": 1, b"g": 1, b"c": 2, b"i": 2}
-_BARE = frozenset(b"(.0123NQRabdelostu}])" + bytes([0x81, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8F, 0x90, 0x91, 0x92, 0x93, 0x94, 0x97, 0x98]))
+_BARE = frozenset(
+    b"(.0123NQRabdelostu}])" + bytes([0x81, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8F, 0x90, 0x91, 0x92, 0x93, 0x94, 0x97, 0x98])
+)
 
 
 def check(checkpoint: Checkpoint) -> str | None:
@@ -63,5 +65,3 @@ def _end_of_pickle(data: mmap.mmap, at: int) -> int | None:
         elif opcode[0] not in _BARE:
             return None
     return None
-
-
