@@ -20,11 +20,11 @@ def main(argv: list[str] | None = None) -> int:
         from ckptrun.early import Handlers
 
         handlers = Handlers()
-    from ckptrun import cli
+    from ckptrun.cli.dispatch import dispatch
     from ckptrun.errors import CkptrunError
 
     try:
-        return cli.dispatch(words, handlers)
+        return dispatch(words, handlers)
     except CkptrunError as error:
         for line in str(error).split("\n"):
             print(f"ckptrun: {line}", file=sys.stderr)

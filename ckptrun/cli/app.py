@@ -7,7 +7,8 @@ import importlib
 import click
 
 from ckptrun import __version__
-from ckptrun.cli import SUBCOMMANDS, options
+from ckptrun.cli import options
+from ckptrun.cli.options import SUBCOMMANDS
 from ckptrun.errors import UsageError
 
 

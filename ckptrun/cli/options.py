@@ -16,6 +16,12 @@ from ckptrun import durations
 from ckptrun.errors import UsageError
 from ckptrun.plan import Plan, swallowed_by_shell
 
+# name -> what `--help` says; the module of the same name is imported only when the word is used.
+SUBCOMMANDS = {
+    "run": "Run one training command as a chain (the same as without the word).",
+    "chain": "List chains and show what happened in them.",
+    "demo": "A small real training, chained over its time limit, on this machine.",
+}
 _UNCATCHABLE = frozenset({"KILL", "STOP"})
 
 

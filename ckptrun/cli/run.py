@@ -6,7 +6,8 @@ import os
 import time
 from typing import Any
 
-from ckptrun.cli import SUBCOMMANDS, options
+from ckptrun.cli import options
+from ckptrun.cli.options import SUBCOMMANDS
 from ckptrun.early import Handlers
 from ckptrun.errors import CommandNotFound, UsageError
 from ckptrun.link import child, messages

@@ -110,8 +110,8 @@ class LocalChain:
         try:
             self._last_turn = self._turns.take("start", facts, after=self._last_turn).number
         except OSError as error:
-            text = f"link {self._link} of {self._folder.id} cannot take its turn in {self._folder.turns} ({error.strerror}): it does not train"
-            raise (CkptrunError if first else Stranded)(text) from None
+            text = f"link {self._link} of {self._folder.id} cannot take its turn in {self._folder.turns} ({error.strerror})"
+            raise (CkptrunError if first else Stranded)(f"{text}: it does not train") from None
 
     def _prepare_end(self) -> PreparedTurn | None:
         try:

@@ -19,9 +19,9 @@ LONGEST_DELAY_S = 3600.0
 class End(NamedTuple):
     """What is known when the training is over.
 
-    `asked` is None where nobody asked. `ours`: it ended by the asked signal or after our TERM or KILL. `new_checkpoint`: a
-    whole one was written since the link's start. `progress` is None where none can be seen. `reached_ask`: the link came to its checkpoint
-    time. `asked_for` is the reason's sentence.
+    `asked` is None where nobody asked, and `asked_for` is the reason's sentence. `ours`: it ended by the asked signal or after our
+    TERM or KILL. `new_checkpoint`: a whole one was written since the link's start. `progress` is None where none can be seen.
+    `reached_ask`: the link came to its checkpoint time.
     """
 
     status: Status

@@ -1,0 +1,18 @@
+"""Which word is meant. Nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+from ckptrun.early import Handlers
+
+
+def dispatch(words: list[str], handlers: Handlers | None) -> int:
+    """Run what the words mean and return the exit code. Raises CkptrunError."""
+    if words and (words[0] in ("chain", "demo") or words[0] in ("--help", "-h")):
+        from ckptrun.cli.app import main
+
+        return main(words)
+    from ckptrun.cli import run
+
+    if handlers is None:
+        handlers = Handlers()
+    return run.main(words, handlers)

@@ -1,0 +1,53 @@
+"""Write the pages that are made from the code: `python docs/generate.py`. A test says when one of them is out of date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ckptrun.cli.options import OPTIONS
+from ckptrun.link.supervision import TABLE, Phase
+
+DOCS = Path(__file__).parent
+
+
+def options_page() -> str:
+    """Return the reference of `ckptrun run`'s options."""
+    lines = ["# Options of `ckptrun run`", "", "    ckptrun [OPTIONS] [--] COMMAND...", ""]
+    lines += ["| option | meaning | default |", "|---|---|---|"]
+    for option in OPTIONS:
+        name = f"{option.short}, {option.name}" if option.short else option.name
+        value = f" {option.value}".replace("|", "\\|") if option.value else ""
+        lines.append(f"| `{name}{value}` | {option.help} | {option.default} |")
+    lines += ["", "Durations are `30s`, `5m`, `1.5h`, `2d`, or Slurm's forms with a colon or a day: `1:30` (minutes and seconds),"]
+    lines += ["`12:00:00`, `1-06` (a day and six hours). A bare number is refused: Slurm would read minutes, most people seconds."]
+    lines += [
+        "",
+        "Options come from the command line, else from the variable `CKPTRUN_OPTIONS`. `--` ends the options; without it the first",
+    ]
+    lines += ["word that is no option is a subcommand (`run`, `chain`, `demo`) if it is one, else the training command."]
+    return "\n".join(lines) + "\n"
+
+
+def diagram_page() -> str:
+    """Return the page of one link's states, with the diagram and the table that the machine runs on."""
+    arrows: dict[tuple[Phase, Phase], list[str]] = {}
+    for (phase, event), row in TABLE.items():
+        for target in row.to:
+            if target is not phase:
+                arrows.setdefault((phase, target), []).append(event.__name__)
+    lines = ["# One link, state by state", "", "Made from the table in `ckptrun/link/supervision.py`, which is what runs.", ""]
+    lines += ["```mermaid", "stateDiagram-v2", "    [*] --> start"]
+    for (phase, target), names in arrows.items():
+        lines.append(f"    {phase.value} --> {target.value}: {', '.join(sorted(names))}")
+    lines += ["    ended --> [*]", "```", "", "| phase | event | may lead to |", "|---|---|---|"]
+    for (phase, event), row in TABLE.items():
+        told = (event.__doc__ or "").splitlines()[0]
+        lines.append(f"| {phase.value} | {event.__name__}: {told} | {', '.join(to.value for to in row.to)} |")
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"reference/options.md": options_page, "explanation/one-link.md": diagram_page}
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page())

@@ -1,0 +1,93 @@
+"""What the docs claim: generated pages are up to date, links are alive, options are documented, examples run."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from ckptrun.cli.options import OPTIONS, SUBCOMMANDS
+from ckptrun.plan import Plan
+from tests.end_to_end.harness import Ckptrun
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def generator():  # type: ignore[no-untyped-def]
+    """Return docs/generate.py as a module."""
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", list(generator().PAGES))
+def test_generated_pages_are_up_to_date(name: str) -> None:
+    """The page in the repository is what the code says; else run `python docs/generate.py`."""
+    assert (ROOT / "docs" / name).read_text() == generator().PAGES[name](), "run python docs/generate.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_are_alive(page: Path) -> None:
+    """Every relative link leads to a file."""
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_option_and_subcommand_is_documented() -> None:
+    """Each option has a line in the reference, each subcommand a word in the docs, each field of the plan an option."""
+    reference = (ROOT / "docs" / "reference" / "options.md").read_text()
+    assert all(f"`{option.name}" in reference or f", {option.name}" in reference for option in OPTIONS)
+    everything = "".join(page.read_text() for page in PAGES)
+    assert all(f"ckptrun {name}" in everything or name == "run" for name in SUBCOMMANDS)
+    assert len(Plan._fields) > 10
+
+
+def test_readme_options_exist() -> None:
+    """No page names an option that there is not."""
+    known = {option.name for option in OPTIONS} | {"--version", "--json", "--quiet", "--editable", "--write"}
+    sbatch = {"--job-name", "--time", "--gres", "--output"}
+    for page in PAGES:
+        for name in re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", page.read_text()):
+            assert name in known | sbatch, f"{page.name}: {name}"
+
+
+def test_the_tutorial_runs(ckptrun: Ckptrun) -> None:
+    """The tutorial's files and commands, as they stand there, in order."""
+    text = (ROOT / "docs" / "tutorial" / "first-chain.md").read_text()
+    for name, body in re.findall(r"```python file=(\S+)\n(.*?)```", text, re.DOTALL):
+        (ckptrun.folder / name).write_text(body)
+    outputs = []
+    for line in re.findall(r"```bash run\n(.*?)\n```", text, re.DOTALL):
+        words = [sys.executable if word == "python" else word for word in shlex.split(line)]
+        assert words[0] == "ckptrun"
+        done = ckptrun.run(*words[1:], code=0)
+        outputs.append(done.stdout + done.stderr)
+    assert re.findall(r"^step (\d+)$", outputs[0], re.MULTILINE)[-1] == "20"
+    assert "complete" in outputs[1]
+
+
+def test_the_demo_shows_at_least_three_links(ckptrun: Ckptrun) -> None:
+    """`ckptrun demo` chains a real training over three links and ends with `chain show`."""
+    done = ckptrun.run("demo", code=0)
+    assert "The chain is complete" in done.stdout
+    assert ckptrun.outcomes() == ["continued", "continued", "complete"]
+
+
+def test_chain_list_and_show(ckptrun: Ckptrun) -> None:
+    """For people in plain text, for programs as JSON with a schema; the newest chain of this directory without a name."""
+    assert "no chain yet" in ckptrun.run("chain", "list", code=0).stdout
+    ckptrun.run("--chain", "first", "--", "false", code=1)
+    ckptrun.run("--chain", "second", "--", "true", code=0)
+    listed = ckptrun.run("chain", "list", code=0).stdout.splitlines()
+    assert [line.split()[:2] for line in listed] == [["second", "complete"], ["first", "failed"]]
+    shown = ckptrun.run("chain", "show", "fir", code=0).stdout
+    assert "failed" in shown and "the same command again" in shown
+    assert max(len(line) for line in shown.splitlines() if str(ckptrun.folder) not in line) <= 100
+    assert ckptrun.show()["id"] == "second"
+    assert ckptrun.show("first")["links"][0]["exit_code"] == 1
