@@ -1,0 +1,132 @@
+"""The watch: histories of files, with times that the test gives."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from ckptrun.checkpoints.watch import Watch
+from ckptrun.words import Verdict
+
+
+class Looking:
+    """A folder that is looked at four times a second of the test's own time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.now = folder, 1000.0
+        self.watch = Watch([str(folder)], self.now)
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file, dated now."""
+        self.folder.mkdir(exist_ok=True)
+        (self.folder / name).write_text(text)
+        os.utime(self.folder / name, (self.now, self.now))
+
+    def look(self, later_s: float = 0.25, opened: frozenset[str] = frozenset()):  # type: ignore[no-untyped-def]
+        """Let time pass, and look."""
+        self.now += later_s
+        return self.watch.look(self.now, self.now, opened)
+
+
+@pytest.fixture
+def looking(tmp_path: Path) -> Looking:
+    """A folder that does not exist yet."""
+    return Looking(tmp_path / "ck")
+
+
+WHOLE = json.dumps({"step": 1, "weights": [0.5] * 20})
+
+
+def test_what_stood_there_before_is_not_new(tmp_path: Path) -> None:
+    """It is the newest, but not new, and nothing is being written."""
+    (tmp_path / "step-1.json").write_text(WHOLE)
+    sight = Looking(tmp_path).look()
+    assert (os.path.basename(sight.newest.path), sight.new, sight.writing, sight.written_at) == ("step-1.json", False, False, ())
+
+
+def test_a_save_in_place_is_being_written_until_it_is_whole(looking: Looking) -> None:
+    """Half a file is writing, and not the newest; whole, it is new, dated with its last write."""
+    looking.write("step-1.json", WHOLE[:9])
+    assert looking.look().writing
+    looking.write("step-1.json", WHOLE[:20])
+    sight = looking.look()
+    assert (sight.writing, sight.newest) == (True, None)
+    looking.write("step-1.json", WHOLE)
+    at = looking.now
+    sight = looking.look()
+    assert (sight.writing, sight.new, sight.newest.verdict, sight.written_at) == (False, True, Verdict.WHOLE, (at,))
+    assert [round(save.seconds, 2) for save in sight.saves] == [0.5], "from the look before the first byte"
+
+
+def test_a_temporary_beside_it_is_a_save_being_written(looking: Looking) -> None:
+    """Grown, not renamed yet: writing; renamed: whole; a temporary that nobody touches any more is nothing."""
+    looking.look()
+    looking.write("step-1.json.tmp", WHOLE[:9])
+    assert looking.look().writing
+    looking.write("step-1.json.tmp", WHOLE)
+    assert looking.look().writing
+    (looking.folder / "step-1.json.tmp").rename(looking.folder / "step-1.json")
+    sight = looking.look()
+    assert (sight.writing, sight.new) == (False, True)
+    looking.write("step-2.json.tmp", WHOLE[:5])
+    assert looking.look().writing
+    assert not looking.look().writing
+
+
+def test_a_temporary_that_is_open_is_being_written_though_it_does_not_grow(looking: Looking) -> None:
+    """A writer that pauses has its file open."""
+    looking.write("step-1.json.tmp", WHOLE[:9])
+    looking.look()
+    opened = frozenset({str(looking.folder / "step-1.json.tmp")})
+    assert looking.look(opened=opened).writing
+
+
+def test_a_file_that_was_cut_is_never_the_newest(looking: Looking) -> None:
+    """Truncated and silent: not being written after two seconds, and the one before stays the newest."""
+    looking.write("step-1.json", WHOLE)
+    looking.look()
+    looking.write("step-2.json", WHOLE[:9])
+    assert looking.look().writing
+    sight = looking.look(3.0)
+    assert (sight.writing, os.path.basename(sight.newest.path)) == (False, "step-1.json")
+
+
+def test_an_unknown_format_has_to_be_quiet(looking: Looking) -> None:
+    """What cannot be checked counts when it has not changed for a second, and is called not checked."""
+    looking.write("weights.bin", "x" * 50)
+    assert looking.look().writing
+    looking.look(0.5)
+    sight = looking.look(0.75)
+    assert (sight.writing, sight.new, sight.newest.verdict) == (False, True, Verdict.NOT_CHECKED)
+
+
+def test_one_that_is_overwritten_again_and_again(looking: Looking) -> None:
+    """Each whole state of the same file is a save of its own."""
+    for number in range(4):
+        looking.write("state.json", json.dumps({"n": number}))
+        sight = looking.look()
+    assert len(sight.written_at) == 4
+
+
+def test_a_tensorflow_checkpoint_counts_when_the_state_file_names_it(looking: Looking) -> None:
+    """Readers go by the `checkpoint` file: until that names the new one, it is still being saved."""
+    looking.folder.mkdir()
+    looking.write("checkpoint", 'model_checkpoint_path: "1.ckpt"\n')
+    index = b"\x00" * 40 + (0xDB4775248B80FB57).to_bytes(8, "little")
+    looking.write("2.ckpt.data-00000-of-00001", "x")
+    (looking.folder / "2.ckpt.index").write_bytes(index)
+    os.utime(looking.folder / "2.ckpt.index", (looking.now, looking.now))
+    assert looking.look().writing
+
+
+def test_files_may_vanish(looking: Looking) -> None:
+    """A rotation that deletes, a folder that goes away: no exception, nothing newest."""
+    looking.write("step-1.json", WHOLE)
+    looking.look()
+    (looking.folder / "step-1.json").unlink()
+    assert looking.look().newest is None
+    looking.folder.rmdir()
+    assert looking.look(20.0).newest is None
