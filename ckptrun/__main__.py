@@ -29,6 +29,9 @@ def main(argv: list[str] | None = None) -> int:
         for line in str(error).split("\n"):
             print(f"ckptrun: {line}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(f"ckptrun: {error.filename or 'the system'}: {error.strerror}", file=sys.stderr)
+        return CkptrunError.exit_code
     finally:
         if handlers is not None:
             handlers.restore()

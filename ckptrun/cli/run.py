@@ -55,6 +55,8 @@ def _run(plan: Plan, handlers: Handlers, started_at: float) -> int:
     from ckptrun.link.local import LocalChain
     from ckptrun.link.membership import join_or_create
 
+    if job := os.environ.get("SLURM_JOB_ID"):
+        messages.say(f"inside job {job}: this version submits no jobs; its links follow one another inside this one")
     membership = join_or_create(plan, state_home())
     if membership.folder is None:
         return 0

@@ -48,7 +48,10 @@ class LocalChain:
     def join(self, link: int) -> None:
         """Take the turn `resume`: a person goes on with this chain. Raises TurnTaken when another was first."""
         self._link = link
-        self._last_turn = self._turns.take("resume", {"link": link}, after=self._last_turn).number
+        try:
+            self._last_turn = self._turns.take("resume", {"link": link}, after=self._last_turn).number
+        except OSError as error:
+            raise Stranded(f"{self._folder.turns}: {error.strerror}. Link {link} cannot take its turn and does not train") from None
         self.record("joined")
 
     def run(self, first_link: int) -> int:

@@ -30,7 +30,7 @@ def _descendants() -> list[tuple[int, int]]:
         try:
             if process.status() != psutil.STATUS_ZOMBIE:
                 found.append((process.pid, process.ppid()))
-        except psutil.NoSuchProcess:
+        except psutil.Error:  # it has just ended, or is not ours to see
             continue
     return found
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ckptrun import durations
 from ckptrun.chain.model import ChainSoFar
-from ckptrun.errors import Refused
+from ckptrun.errors import CkptrunError, Refused
 from ckptrun.link import messages
 from ckptrun.plan import Plan
 from ckptrun.words import Checkpoint
@@ -24,7 +24,19 @@ class Resumption(NamedTuple):
 
 
 def find_resumption(plan: Plan, chain: str, link: int, known: ChainSoFar, record: Callable[..., None]) -> Resumption:
-    """Return what this start resumes from; repair what can be repaired on the way.
+    """Return what this start resumes from; repair what can be repaired on the way. Raises Refused as `_find` does.
+
+    Raises CkptrunError, too, where a checkpoint cannot be moved or brought back.
+    """
+    try:
+        return _find(plan, chain, link, known, record)
+    except OSError as error:
+        where = error.filename or ", ".join(plan.checkpoints)
+        raise CkptrunError(f"{where}: {error.strerror}. Nothing was started; mend that, and type the same command again") from None
+
+
+def _find(plan: Plan, chain: str, link: int, known: ChainSoFar, record: Callable[..., None]) -> Resumption:
+    """Return what this start resumes from.
 
     Raises Refused when no whole checkpoint stands although one was seen before in this chain: training would begin anew and, in
     time, overwrite what is left.

@@ -65,8 +65,10 @@ class Supervisor:
         self._peak_bytes = 0
         self._oom_before = 0
         self._look_at = self._replaced_at = self._open_at = self._copy_at = 0.0
+        self._warm_at = 0.0
         self._open: frozenset[str] = frozenset()
         self._steps: list[int] = []
+        self._blind = False
 
     # --- the loop
 
@@ -81,6 +83,7 @@ class Supervisor:
         self._oom_before = child.out_of_memory_kills()
         self._root = start()
         now = time.monotonic()
+        self._warm_at = now + min(1.0, self._interval(now))
         self._look_at, self._replaced_at = now + self._interval(now), now + REPLACED_EVERY_S
         self._feed(core.ChildStarted(now))
         while not self._over():
@@ -103,7 +106,7 @@ class Supervisor:
 
     def _wait(self) -> None:
         timer = core.due(self._state)
-        until = min(self._look_at, self._replaced_at, timer.at if timer else self._look_at)
+        until = min(self._warm_at, self._look_at, self._replaced_at, timer.at if timer else self._look_at)
         select.select([self._handlers.reader], [], [], max(until - time.monotonic(), 0.0))
 
     def _signals(self) -> None:
@@ -140,6 +143,9 @@ class Supervisor:
 
     def _timers(self) -> None:
         now = time.monotonic()
+        if now >= self._warm_at:
+            self._warm_at = float("inf")
+            process_tree.warm_up()
         while (timer := core.due(self._state)) is not None and timer.at <= now:
             self._feed(timer._replace(at=now))
         if now >= self._replaced_at:
@@ -169,7 +175,13 @@ class Supervisor:
             self._open_at = now + OPEN_FILES_EVERY_S
             self._open = process_tree.open_for_writing(self._folders)
         unix = time.time()
-        sight = self._eyes.look(now + later_s, unix + later_s, self._open)
+        try:
+            sight = self._eyes.look(now + later_s, unix + later_s, self._open)
+        except OSError as error:
+            if not self._blind:
+                self._blind = True
+                messages.say(f"the checkpoints cannot be looked at ({error.strerror}); the training goes on")
+            return self._state.sight
         if sight.new and sight.newest is not None and sight.newest.step is not None:
             self._steps.append(sight.newest.step)
         # From here on times are monotonic: files know Unix time only.

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from tests.end_to_end.harness import PROGRAMS, Ckptrun
@@ -52,20 +51,30 @@ def test_pytorch_epochs_each_once(ckptrun: Ckptrun) -> None:
 
 
 def test_tensorflow_epochs_each_once(ckptrun: Ckptrun) -> None:
-    """The guide's Keras program, period=1 and `.ckpt` weights as they stand: each epoch that was saved is run once."""
+    """The guide's Keras program, period=1 and `.ckpt` weights as they stand: each epoch that was saved is run once.
+
+    How fast TensorFlow starts and trains here, beside the other tests, is not known: the limit is halved until the training needs
+    three links, and doubled where a link is too short for it to start.
+    """
     shutil.copy(PROGRAMS / "guide_tensorflow.py", ckptrun.folder / "train.py")
     ckptrun.environment |= {"PYTHONPATH": str(PROGRAMS / "stand_in"), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    # The limit follows the machine: TensorFlow's import alone takes 3 s on an idle one and three times that on a busy one.
-    before = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import tensorflow"], check=True, capture_output=True, env=ckptrun.environment)
-    limit = f"{3 * (time.monotonic() - before) + 1:.0f}s"
-    done = ckptrun.run("--time-limit", limit, "--checkpoint", "checkpoints", sys.executable, "train.py", code=0)
-    saved = [int(number) for number in re.findall(r"Epoch (\d+): saving model to", done.stdout)]
-    assert sorted(set(saved)) == list(range(1, 21))
-    assert len(ckptrun.outcomes()) >= 3, ckptrun.outcomes()
-    resumed = [int(number) for number in re.findall(r"Continuing calculation from epoch step:(\d+)", done.stdout)]
-    assert len(resumed) == len(ckptrun.outcomes()) - 1
-    assert saved == list(range(1, 21)), f"repeated: {saved}"
+    limit_s, links = 13.0, 0
+    for attempt in range(5):
+        options = ("--chain", f"try-{attempt}", "--fresh", "--time-limit", f"{limit_s}s", "--checkpoint", "checkpoints")
+        done = ckptrun.run(*options, sys.executable, "train.py")
+        if done.returncode == 75 and "without progress" in done.stderr:
+            limit_s *= 1.6
+            continue
+        assert done.returncode == 0, done.stderr
+        links = len(ckptrun.show(f"try-{attempt}")["links"])
+        saved = [int(number) for number in re.findall(r"Epoch (\d+): saving model to", done.stdout)]
+        assert saved == list(range(1, 21)), f"repeated or skipped: {saved}"
+        resumed = re.findall(r"Continuing calculation from epoch step:(\d+)", done.stdout)
+        assert len(resumed) == links - 1
+        if links >= 3:
+            return
+        limit_s *= 0.6
+    raise AssertionError(f"never three links: {links} with a limit of {limit_s} s")
 
 
 def test_a_training_that_saves_everything_is_bit_for_bit_the_uninterrupted_one(ckptrun: Ckptrun, tmp_path: Path) -> None:

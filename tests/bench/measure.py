@@ -1,0 +1,117 @@
+"""What ckptrun costs, measured against the bare command in the same run: `python -m tests.bench.measure [--write]`.
+
+`--write` puts the table into docs/explanation/cost.md. Nothing here fails on a figure: machines differ, ratios travel.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "explanation" / "cost.md"
+RUNS = 30
+# Twelve hours pass in the loop's arithmetic, not on the clock: the looks that a 12 h link makes, one after the other.
+HOURS = 12
+
+LISTENER = """
+import os, signal, sys, time
+def heard(number, frame):
+    print(time.time(), flush=True)
+    os._exit(0)
+signal.signal(signal.SIGUSR1, heard)
+while True: signal.pause()
+"""
+
+
+def environment(home: str) -> dict[str, str]:
+    """Return our environment with a ledger of its own and byte code written, as it is after an installation."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONDONTWRITEBYTECODE", "CKPTRUN_OPTIONS")}
+    return kept | {"CKPTRUN_HOME": home}
+
+
+def start_ratio(home: str) -> tuple[str, str]:
+    """Return how `ckptrun run -- true` compares with `python -c pass`: medians of runs in turn."""
+    commands = {"ckptrun": [sys.executable, "-m", "ckptrun", "run", "--", "true"], "bare": [sys.executable, "-c", "pass"]}
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(RUNS + 1):
+        for name, command in commands.items():
+            before = time.perf_counter()
+            subprocess.run(command, check=True, capture_output=True, env=environment(home))
+            times[name].append(time.perf_counter() - before)
+    ckptrun, bare = (statistics.median(times[name][1:]) for name in ("ckptrun", "bare"))
+    shown = f"{ckptrun / bare:.1f} x `python -c pass` ({ckptrun * 1000:.0f} ms and {bare * 1000:.0f} ms)"
+    return "`ckptrun run -- true`, whole process", shown
+
+
+def waiting(home: str) -> tuple[str, str]:
+    """Return the processor time and memory of waiting: 20 s of a 100 s link, a look a second, times the looks of a 12 h link."""
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(20):
+            Path(folder, f"step-{number}.json").write_text("{}")
+        command = [sys.executable, "-m", "ckptrun", "--time-limit", "100s", "--checkpoint", folder, "--", "sleep", "60"]
+        process = subprocess.Popen(command, env=environment(home), stderr=subprocess.PIPE, text=True)
+        process.stderr.readline()
+        select_for(3.0)  # what is imported after the start belongs to the start
+        before = _cpu(process.pid)
+        select_for(20.0)
+        used, looks = _cpu(process.pid) - before, 20
+        memory = _memory(process.pid)
+        process.send_signal(2)
+        process.communicate()
+    per_look_s = used / looks
+    regular, frequent = (HOURS * 3600 - 1200) / 10, 1200 * 4
+    total = per_look_s * (regular + frequent)
+    shown = f"{total:.2f} s of CPU ({per_look_s * 1e6:.0f} us a look, {regular + frequent:.0f} looks), {memory / 1e6:.0f} MB"
+    return f"waiting for {HOURS} hours", shown
+
+
+def select_for(seconds: float) -> None:
+    """Let time pass: a measurement over time has nothing else to wait for."""
+    import select
+
+    select.select([], [], [], seconds)
+
+
+def _cpu(pid: int) -> float:
+    """Return the processor time of a process in seconds, in nanosecond resolution where the kernel gives it."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+def _memory(pid: int) -> int:
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) * 1024
+
+
+def ask_latency(home: str) -> tuple[str, str]:
+    """Return how long after the checkpoint time the signal is in the training's handler."""
+    found = []
+    for number in range(5):
+        options = ["--time-limit", "4s", "--max-links", "1", "--chain", f"latency-{number}"]
+        command = [sys.executable, "-m", "ckptrun", *options, "--", sys.executable, "-c", LISTENER]
+        done = subprocess.run(command, env=environment(home), capture_output=True, text=True)
+        events = Path(home, "chains", f"latency-{number}", "events.jsonl").read_text().splitlines()
+        ask_at = next(json.loads(line)["ask_at"] for line in events if '"started"' in line)
+        found.append(float(done.stdout) - ask_at)
+    shown = f"{statistics.median(found) * 1000:.0f} ms (at most {max(found) * 1000:.0f} ms)"
+    return "the checkpoint time to the signal arriving", shown
+
+
+def main() -> None:
+    """Measure and print; with --write, put the table into the page."""
+    with tempfile.TemporaryDirectory() as home:
+        rows = [start_ratio(home), ask_latency(home), waiting(home)]
+    table = "\n".join(["| what | measured |", "|---|---|", *(f"| {name} | {shown} |" for name, shown in rows)])
+    print(table)
+    if "--write" in sys.argv:
+        head = PAGE.read_text().split("<!-- measured -->")[0]
+        PAGE.write_text(f"{head}<!-- measured -->\n\n{table}\n")
+
+
+if __name__ == "__main__":
+    main()
