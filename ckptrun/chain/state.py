@@ -38,8 +38,8 @@ def why_live(folder: ChainFolder) -> str | None:
         alive = liveness.alive(facts["node"], facts["boot_id"], facts["pid"], facts["pid_started"])
         if alive is None:
             return (
-                f"it was last started on {facts['node']}, and from here nobody can see whether it runs there. Type the command there; "
-                f"if that machine is gone for good, remove {folder.path}"
+                f"it was last started on {facts['node']}, and from here nobody can see whether it runs there. "
+                f"Type the command there; if that machine is gone for good, remove {folder.path}"
             )
         if alive:
             return f"its ckptrun is process {facts['pid']} on this machine; `kill {facts['pid']}` makes it save and stop"

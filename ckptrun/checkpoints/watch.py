@@ -2,8 +2,8 @@
 
 Rules. A checkpoint is settled when its structure is complete; a large one is verified only when it did not change between two
 looks, one in a format that is not checked has to be quiet for a second. Each state of a file is verified once.
-What already stood when the watch began is not new. Looking is cheap: a folder is listed anew only when it changed, or every ten
-seconds; in between only the files that were written last are looked at.
+What already stood when the watch began is not new. Looking is cheap: a folder is listed anew only when it changed, or every
+minute; in between only the files that were written last are looked at.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ckptrun.checkpoints.formats import verify
 from ckptrun.checkpoints.state_file import named_newest
 from ckptrun.words import Checkpoint, Save, Sight, Verdict
 
-_FULL_LISTING_EVERY_S = 10.0
+_FULL_LISTING_EVERY_S = 60.0
 _HOT_FILES = 8
 # A file that cannot be checked, or that is no whole checkpoint, may be between two writes: it has so long to change again.
 _QUIET_S = 1.0
@@ -39,12 +39,14 @@ class Watch:
         self._files: dict[str, Entry] = {}
         self._folders: dict[str, int] = {}
         self._listed_at = float("-inf")
+        self._hot: list[Entry] = []
         self._verdicts: dict[str, tuple[Print, Checkpoint]] = {}
         self._written_at: list[float] = []
         self._newest: Checkpoint | None = None
         self._new = False
         self._last_unix = since_unix
         self._burst: tuple[float | None, int] | None = None
+        self._quiet: Sight | None = None
         self._list(float("-inf"))
         self._prints = {path: entry.print for path, entry in self._files.items()}
         self._before = {one.path: self._print(one) for one in self._candidates()}
@@ -52,6 +54,9 @@ class Watch:
 
     def look(self, monotonic: float, unix: float, open_for_writing: frozenset[str] = frozenset()) -> Sight:
         """Return what stands there now. `open_for_writing` are the files that the process tree has open to write."""
+        if self._quiet and not open_for_writing and self._is_unchanged(monotonic):
+            self._last_unix = unix
+            return self._quiet
         self._list(monotonic)
         changed = self._changed()
         candidates = self._candidates()
@@ -59,9 +64,27 @@ class Watch:
         writing = self._writing(candidates, changed, unix, open_for_writing)
         self._note_burst(changed, unix)
         self._last_unix = unix
-        return Sight(self._newest, self._new, writing, tuple(self._written_at), tuple(saves))
+        sight = Sight(self._newest, self._new, writing, tuple(self._written_at), tuple(saves))
+        self._quiet = None if writing or changed or saves else sight
+        return sight
 
     # --- what is there
+
+    def _is_unchanged(self, monotonic: float) -> bool:
+        """Return whether nothing has happened since a look that found all at rest. A few stats: most looks end here."""
+        if monotonic - self._listed_at >= _FULL_LISTING_EVERY_S:
+            return False
+        try:
+            for folder, at in self._folders.items():
+                if os.stat(folder).st_mtime_ns != at:
+                    return False
+            for entry in self._hot:
+                found = os.stat(entry.path)
+                if found.st_mtime_ns != entry.mtime_ns or found.st_size != entry.size or found.st_ino != entry.inode:
+                    return False
+        except OSError:
+            return False
+        return True
 
     def _list(self, monotonic: float) -> None:
         if monotonic - self._listed_at < _FULL_LISTING_EVERY_S and self._folder_times() == self._folders:
@@ -73,17 +96,20 @@ class Watch:
         self._files = {entry.path: entry for entry in entries(self._paths)}
         for entry in self._files.values():
             self._folders.setdefault(os.path.dirname(entry.path), _mtime_ns(os.path.dirname(entry.path)))
+        self._hot = sorted(self._files.values(), key=lambda entry: entry.mtime_ns)[-_HOT_FILES:]
 
     def _folder_times(self) -> dict[str, int]:
         return {folder: _mtime_ns(folder) for folder in {*self._folders, *self._paths}}
 
     def _restat(self) -> None:
-        hot = sorted(self._files.values(), key=lambda entry: entry.mtime_ns)[-_HOT_FILES:]
-        for entry in hot:
+        hot = []
+        for entry in self._hot:
             try:
-                self._files[entry.path] = Entry(entry.path, os.stat(entry.path))
+                hot.append(Entry(entry.path, os.stat(entry.path)))
+                self._files[entry.path] = hot[-1]
             except OSError:
                 self._files.pop(entry.path, None)
+        self._hot = hot
 
     def _changed(self) -> set[str]:
         """Return the files that are new or changed since the last look."""

@@ -58,6 +58,7 @@ class Supervisor:
         self._wanted, self._record, self._replaced = wanted, record, replaced
         self._keep_copies = keep_copies
         self._state = core.begin(policy)
+        self._timer: core.Event | None = None
         self._root = 0
         self._audience: Audience | None = None
         self._sent: dict[int, set[int]] = {}
@@ -105,8 +106,7 @@ class Supervisor:
         return Ended(self._state, self._peak_bytes, sent, ran_out, slots)
 
     def _wait(self) -> None:
-        timer = core.due(self._state)
-        until = min(self._warm_at, self._look_at, self._replaced_at, timer.at if timer else self._look_at)
+        until = min(self._warm_at, self._look_at, self._replaced_at, self._timer.at if self._timer else self._look_at)
         select.select([self._handlers.reader], [], [], max(until - time.monotonic(), 0.0))
 
     def _signals(self) -> None:
@@ -146,8 +146,8 @@ class Supervisor:
         if now >= self._warm_at:
             self._warm_at = float("inf")
             process_tree.warm_up()
-        while (timer := core.due(self._state)) is not None and timer.at <= now:
-            self._feed(timer._replace(at=now))
+        while self._timer is not None and self._timer.at <= now:
+            self._feed(self._timer._replace(at=now))
         if now >= self._replaced_at:
             self._replaced_at = now + REPLACED_EVERY_S
             if not self._state.replaced and self._replaced():
@@ -182,7 +182,7 @@ class Supervisor:
                 self._blind = True
                 messages.say(f"the checkpoints cannot be looked at ({error.strerror}); the training goes on")
             return self._state.sight
-        if sight.new and sight.newest is not None and sight.newest.step is not None:
+        if sight.new and sight.newest is not None and sight.newest.step is not None and sight.newest.step not in self._steps[-1:]:
             self._steps.append(sight.newest.step)
         # From here on times are monotonic: files know Unix time only.
         return sight._replace(written_at=tuple(at - unix + now for at in sight.written_at))
@@ -214,6 +214,7 @@ class Supervisor:
     def _feed(self, event: core.Event) -> None:
         before = self._state
         self._state, actions = core.step(self._policy, self._state, event)
+        self._timer = core.due(self._state)
         self._tell_saves(before)
         for action in actions:
             self._act(action)
