@@ -220,3 +220,69 @@ def test_dry_run_says_what_would_happen_and_does_nothing(ckptrun: Ckptrun) -> No
         assert word in done.stdout
     assert "ran" not in done.stdout.replace("echo ran", "")
     assert not ckptrun.home.exists()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_save_of_20_s_under_a_limit_of_60_s(ckptrun: Ckptrun) -> None:
+    """Learned after one cut at most."""
+    command = counter(100000, 0.1, "--hear", "USR1", "--only-asked", "--save", "20")
+    ckptrun.run("--time-limit", "60s", "--checkpoint", "ck", "--max-links", "4", "--", *command, code=75, timeout=600)
+    cut = [save["cut"] for save in ckptrun.events("saved")]
+    assert cut.count(True) <= 1
+    assert cut[-2:] == [False, False]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_save_of_40_s_under_a_limit_of_60_s(ckptrun: Ckptrun) -> None:
+    """Said once, with the limit that would do; the chain stops at its bound."""
+    command = counter(100000, 0.1, "--hear", "USR1", "--only-asked", "--save", "40")
+    done = ckptrun.run("--time-limit", "60s", "--checkpoint", "ck", "--", *command, code=75, timeout=600)
+    assert done.stderr.count("would do") <= 1
+    assert "without progress" in done.stderr
+
+
+def test_a_state_folder_that_vanishes_stops_no_training(ckptrun: Ckptrun) -> None:
+    """The ledger is removed while the training runs: said once, the training goes on to its own end and status."""
+    running = ckptrun.start("--checkpoint", "ck", "--time-limit", "1h", "--", *counter(30, 0.1, "--exit", "5"))
+    running.until("step 3")
+    subprocess.run(["rm", "-rf", str(ckptrun.home)], check=True)
+    text = running.end(5)
+    assert "step 30" in text
+    assert text.count("cannot be written") == 1
+
+
+def test_the_next_link_does_not_train_without_a_turn(ckptrun: Ckptrun) -> None:
+    """The ledger is gone at the hand-over: the next link cannot take its turn, so it does not train: 75."""
+    options = ("--checkpoint", "ck", "--time-limit", "4s")
+    running = ckptrun.start(*options, "--", *counter(1000, 0.1, "--hear", "USR1"))
+    running.until("step 3")
+    subprocess.run(["rm", "-rf", str(ckptrun.home)], check=True)
+    text = running.end(75)
+    assert "cannot take its turn" in text
+    assert text.count("ready (pid") == 1
+
+
+def test_one_that_is_replaced_stops_its_training_and_writes_nothing(ckptrun: Ckptrun) -> None:
+    """Another start takes the next turn: within ten seconds the training is stopped, 75, and no end is recorded."""
+    running = ckptrun.start("--checkpoint", "ck", "--chain", "one", "--", *counter(10000, 0.1))
+    running.until("step 3")
+    turns = ckptrun.home / "chains" / "one" / "turns"
+    (turns / "2").write_text('{"v": 1, "kind": "resume", "link": 2}')
+    text = running.end(75)
+    assert "taken over" in text
+    assert ckptrun.events("ended") == []
+    assert sorted(path.name for path in turns.iterdir() if path.name.isdigit()) == ["1", "2"]
+
+
+def test_two_who_join_at_once(ckptrun: Ckptrun) -> None:
+    """An unfinished chain and two who type its command at the same moment: one trains, the other says why it does not."""
+    command = ("--checkpoint", "ck", "--chain", "one", "--", *counter(15, 0.1, "--exit", "3"))
+    ckptrun.run("--checkpoint", "ck", "--chain", "one", "--", "false", code=1)
+    both = [ckptrun.start(*command), ckptrun.start(*command)]
+    texts = [one.end() for one in both]
+    assert sorted(one.process.returncode for one in both)[0] == 3
+    assert {one.process.returncode for one in both} <= {3, 75, 125}
+    assert sum(text.count("ready (pid") for text in texts) == 1
+    assert not any("TWO AT ONCE" in text or "Traceback" in text for text in texts)
