@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ckptrun.cli.options import OPTIONS
-from ckptrun.link.supervision import TABLE, Phase
+from ckptrun.link.events import Phase
+from ckptrun.link.supervision import TABLE
 
 DOCS = Path(__file__).parent
 

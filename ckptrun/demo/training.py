@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 
-FOLDER, STEPS, EVERY, SECONDS_A_STEP = sys.argv[1], 240, 40, 0.03
+FOLDER, STEPS, EVERY, SECONDS_A_STEP, PASSES = sys.argv[1], 240, 40, 0.03, 2
 asked_to_stop = False
 
 
@@ -50,7 +50,7 @@ def load() -> tuple[int, list[float]]:
 def train_step(weights: list[float]) -> float:
     """Do a few passes of gradient descent over the four cases of XOR with three hidden units; return the loss."""
     loss = 0.0
-    for _ in range(40):
+    for _ in range(PASSES):
         loss = 0.0
         for first, second in ((0, 0), (0, 1), (1, 0), (1, 1)):
             wanted = first ^ second

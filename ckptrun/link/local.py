@@ -136,16 +136,9 @@ class LocalChain:
 
     def _say_start(self, resumption: Resumption, link_times: Times | None) -> None:
         now = time.monotonic()
-        sees, bound = bool(self._plan.checkpoints), self._plan.links_bound
+        sees = bool(self._plan.checkpoints)
         line = messages.starting(
-            self._folder.id,
-            self._link,
-            resumption.checkpoint,
-            link_times,
-            sees=sees,
-            bound=bound,
-            now=now,
-            note=resumption.note,
+            self._folder.id, self._link, resumption, link_times, sees=sees, bound=self._plan.links_bound, now=now
         )
         messages.say(line)
         offset = time.time() - now

@@ -45,28 +45,32 @@ def checkpoint(found: Checkpoint) -> str:
 def starting(
     chain: str,
     link: int,
-    resuming: Checkpoint | None,
+    resumption: tuple[bool, Checkpoint | None, str],
     times: Times | None,
     *,
     sees: bool,
     bound: int,
     now: float,
-    note: str,
 ) -> str:
-    """Return the line at the start: chain, link, resuming from what, when it will ask."""
-    if resuming is not None:
-        origin = f"resuming from {checkpoint(resuming)}{note}"
+    """Return the line at the start: chain, link, resuming from what, when it will ask.
+
+    `resumption` is whether the start resumes, from which checkpoint, and a note about that; `bound` is how many links there may be.
+    """
+    resumes, found, note = resumption
+    if found is not None:
+        origin = f"resuming from {checkpoint(found)}{note}"
     elif sees:
         origin = "nothing to resume from yet, starting fresh"
     else:
-        origin = f"at most {bound} links: no --checkpoint, progress cannot be seen"
+        origin = "resuming (no --checkpoint: from what, only the training knows)" if resumes else "starting"
     if times is None:
         return f"link {link} of {chain}, {origin}; no time limit"
     clock = time.strftime("%H:%M:%S", time.localtime(time.time() + times.ask_at - now))
-    return (
+    line = (
         f"link {link} of {chain}, {origin}; will ask it to save at {clock}, {durations.show(times.margin_s)} "
         f"before its {durations.show(times.limit_s)} are over ({times.why})"
     )
+    return line if sees else f"{line}; at most {bound} links: no --checkpoint, progress cannot be seen"
 
 
 def limit_too_short(times: Times) -> str:

@@ -19,9 +19,30 @@ right after the last save that fits.
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
 from typing import NamedTuple
 
+from ckptrun.link.events import (
+    Action,
+    AskDue,
+    ChildExited,
+    ChildStarted,
+    Delivered,
+    Event,
+    Kill,
+    KillDue,
+    Listen,
+    Listened,
+    Looked,
+    NextCandidateDue,
+    Phase,
+    Replaced,
+    Say,
+    SignalReceived,
+    SignalTraining,
+    TermDue,
+    Terminate,
+    TreeEnded,
+)
 from ckptrun.link.target import Hearing
 from ckptrun.link.times import Times, least_needed, longest_interval, next_save_fits, slowest
 from ckptrun.words import Course, Reason, Save, Sight, Status
@@ -34,150 +55,6 @@ KILL_AFTER_TERM_S = 10.0
 # has put its handlers back, and looks like one that cannot be told.
 STANDS_S = 1.0
 REPLACED_KILL_AFTER_S = 2.0
-
-
-class Phase(str, Enum):
-    """Where a link stands."""
-
-    START = "start"
-    RUNNING = "running"
-    ASKED = "asked"
-    STOPPING = "stopping"
-    ENDED = "ended"
-
-
-class ChildStarted(NamedTuple):
-    """The training command runs."""
-
-    at: float
-
-
-class ChildExited(NamedTuple):
-    """The training command has ended.
-
-    `left`: somebody who was asked, or sent TERM, still lives. `sight` is a last look at the checkpoints, if there are any.
-    """
-
-    at: float
-    status: Status
-    left: bool = False
-    sight: Sight | None = None
-
-
-class TreeEnded(NamedTuple):
-    """The last one who was asked, or sent TERM, is gone; `sight` as in ChildExited."""
-
-    at: float
-    sight: Sight | None = None
-
-
-class SignalReceived(NamedTuple):
-    """A signal arrived at us; `shared`: the terminal sent it to the whole foreground group, the training has it already."""
-
-    at: float
-    signal: int
-    shared: bool = False
-
-
-class Looked(NamedTuple):
-    """The checkpoint paths were looked at."""
-
-    at: float
-    sight: Sight
-
-
-class Listened(NamedTuple):
-    """The process tree was read: what the training can be told now."""
-
-    at: float
-    hearing: Hearing
-
-
-class Delivered(NamedTuple):
-    """The ask was carried out: whether a signal reached anybody."""
-
-    at: float
-    reached: bool
-
-
-class AskDue(NamedTuple):
-    """The checkpoint time has come."""
-
-    at: float
-
-
-class NextCandidateDue(NamedTuple):
-    """Half of the time after the ask is over."""
-
-    at: float
-
-
-class TermDue(NamedTuple):
-    """The time for TERM has come."""
-
-    at: float
-
-
-class KillDue(NamedTuple):
-    """The time for KILL has come."""
-
-    at: float
-
-
-class Replaced(NamedTuple):
-    """Another start has taken over the chain."""
-
-    at: float
-
-
-Event = (
-    ChildStarted
-    | ChildExited
-    | TreeEnded
-    | SignalReceived
-    | Looked
-    | Listened
-    | Delivered
-    | AskDue
-    | NextCandidateDue
-    | TermDue
-    | KillDue
-    | Replaced
-)
-
-
-class Listen(NamedTuple):
-    """Read the process tree; answer with Listened."""
-
-
-class SignalTraining(NamedTuple):
-    """Ask the training; answer with Delivered. `pass_on` is a signal to be handed on as it came, `noted` sends nothing."""
-
-    reason: Reason
-    candidate: int = 0
-    pass_on: int | None = None
-    noted: bool = False
-
-
-class Terminate(NamedTuple):
-    """Send TERM to all that is left of the tree."""
-
-    why: str
-
-
-class Kill(NamedTuple):
-    """Send KILL to all that is left of the tree."""
-
-    why: str
-
-
-class Say(NamedTuple):
-    """Tell the user something that he should know."""
-
-    text: str
-
-
-Action = Listen | SignalTraining | Terminate | Kill | Say
 
 
 class Policy(NamedTuple):

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from ckptrun import durations
 from ckptrun.early import CHLD, INT, Handlers
-from ckptrun.link import child, messages, process_tree
+from ckptrun.link import child, events, messages, process_tree
 from ckptrun.link import supervision as core
 from ckptrun.link.target import Audience, Target, audience
 from ckptrun.link.times import longest_interval, look_every
@@ -58,7 +58,7 @@ class Supervisor:
         self._wanted, self._record, self._replaced = wanted, record, replaced
         self._keep_copies = keep_copies
         self._state = core.begin(policy)
-        self._timer: core.Event | None = None
+        self._timer: events.Event | None = None
         self._root = 0
         self._audience: Audience | None = None
         self._sent: dict[int, set[int]] = {}
@@ -86,7 +86,7 @@ class Supervisor:
         now = time.monotonic()
         self._warm_at = now + min(1.0, self._interval(now))
         self._look_at, self._replaced_at = now + self._interval(now), now + REPLACED_EVERY_S
-        self._feed(core.ChildStarted(now))
+        self._feed(events.ChildStarted(now))
         while not self._over():
             self._wait()
             self._signals()
@@ -94,7 +94,7 @@ class Supervisor:
         return self._end()
 
     def _over(self) -> bool:
-        return self._state.phase is core.Phase.ENDED
+        return self._state.phase is events.Phase.ENDED
 
     def _end(self) -> Ended:
         status = self._state.status or Status(0, None)
@@ -119,7 +119,7 @@ class Supervisor:
             if number != CHLD:
                 self._record("signal_received", signal=number)
                 shared = number == INT and _terminal_sent_it()
-                self._feed(core.SignalReceived(time.monotonic(), number, shared))
+                self._feed(events.SignalReceived(time.monotonic(), number, shared))
         if CHLD in numbers and self._root:
             self._reap()
 
@@ -127,14 +127,14 @@ class Supervisor:
         for reaped in child.reap():
             if reaped.pid == self._root:
                 self._root_ended(reaped)
-        if self._state.status is not None and self._state.phase is not core.Phase.ENDED and not self._left():
-            self._feed(core.TreeEnded(time.monotonic(), self._last_sight()))
+        if self._state.status is not None and self._state.phase is not events.Phase.ENDED and not self._left():
+            self._feed(events.TreeEnded(time.monotonic(), self._last_sight()))
 
     def _root_ended(self, reaped: child.Reaped) -> None:
         self._peak_bytes = reaped.peak_bytes
-        left = self._state.phase is not core.Phase.RUNNING and self._left()
+        left = self._state.phase is not events.Phase.RUNNING and self._left()
         sight = None if left else self._last_sight()
-        self._feed(core.ChildExited(time.monotonic(), reaped.status, left, sight))
+        self._feed(events.ChildExited(time.monotonic(), reaped.status, left, sight))
 
     def _left(self) -> bool:
         """Return whether somebody is left for whom the link waits: all after TERM, else those who were asked."""
@@ -151,18 +151,18 @@ class Supervisor:
         if now >= self._replaced_at:
             self._replaced_at = now + REPLACED_EVERY_S
             if not self._state.replaced and self._replaced():
-                self._feed(core.Replaced(now))
+                self._feed(events.Replaced(now))
         if now >= self._look_at:
             self._look_at = now + self._interval(now)
             if self._eyes is not None:
-                self._feed(core.Looked(now, self._look(now)))
+                self._feed(events.Looked(now, self._look(now)))
                 self._copy(now)
 
     def _interval(self, now: float) -> float:
         times = self._policy.times
         if self._eyes is None:
             return REPLACED_EVERY_S
-        if self._state.phase is not core.Phase.RUNNING or self._state.reason is not None:
+        if self._state.phase is not events.Phase.RUNNING or self._state.reason is not None:
             return 0.25
         cadence_s = longest_interval(self._state.sight.written_at, self._policy.start_at)
         return look_every(times.limit_s if times else None, times.end_at - now if times else None, cadence_s)
@@ -190,7 +190,7 @@ class Supervisor:
     def _copy(self, now: float) -> None:
         """Keep a copy of what is overwritten in place, while nothing else is going on."""
         state = self._state
-        quiet = state.phase is core.Phase.RUNNING and state.reason is None and not state.sight.writing
+        quiet = state.phase is events.Phase.RUNNING and state.reason is None and not state.sight.writing
         if quiet and state.sight.new and now >= self._copy_at:
             self._copy_at = now + COPY_EVERY_S
             self._keep_copies()
@@ -211,7 +211,7 @@ class Supervisor:
 
     # --- acting
 
-    def _feed(self, event: core.Event) -> None:
+    def _feed(self, event: events.Event) -> None:
         before = self._state
         self._state, actions = core.step(self._policy, self._state, event)
         self._timer = core.due(self._state)
@@ -235,22 +235,22 @@ class Supervisor:
                 verdict=newest.verdict.value if newest and newest.verdict else None,
             )
 
-    def _act(self, action: core.Action) -> None:
-        if isinstance(action, core.Listen):
+    def _act(self, action: events.Action) -> None:
+        if isinstance(action, events.Listen):
             self._audience = audience(process_tree.read(), self._root, self._wanted)
-            self._feed(core.Listened(time.monotonic(), self._audience.hearing))
-        elif isinstance(action, core.SignalTraining):
+            self._feed(events.Listened(time.monotonic(), self._audience.hearing))
+        elif isinstance(action, events.SignalTraining):
             self._ask(action)
-        elif isinstance(action, core.Terminate):
+        elif isinstance(action, events.Terminate):
             self._terminated = True
             self._send_all(15, f"stopping it with TERM: {action.why}", "terminated")
-        elif isinstance(action, core.Kill):
+        elif isinstance(action, events.Kill):
             self._terminated = True
             self._send_all(9, f"ending it with KILL: {action.why}", "killed")
         else:
             messages.say(action.text)
 
-    def _ask(self, action: core.SignalTraining) -> None:
+    def _ask(self, action: events.SignalTraining) -> None:
         if action.noted or action.pass_on is not None or action.candidate or self._audience is None:
             self._audience = audience(process_tree.read(), self._root, self._wanted, action.candidate)
         targets = self._audience.targets
@@ -262,9 +262,9 @@ class Supervisor:
             self._sent.setdefault(target.pid, set()).add(target.signal)
         if reached or not action.candidate:
             self._announce(action, reached)
-        self._feed(core.Delivered(time.monotonic(), bool(reached)))
+        self._feed(events.Delivered(time.monotonic(), bool(reached)))
 
-    def _announce(self, action: core.SignalTraining, reached: list[Target]) -> None:
+    def _announce(self, action: events.SignalTraining, reached: list[Target]) -> None:
         if action.noted:
             messages.say(f"{action.reason.sentence}: waiting for the training to end (once more to end it at once)")
         elif reached:

@@ -59,7 +59,7 @@ def test_mistakes_in_the_variable_name_it(ckptrun: Ckptrun) -> None:
     """CKPTRUN_OPTIONS is read like the command line, and is named where it is wrong."""
     ckptrun.environment["CKPTRUN_OPTIONS"] = "--time-limit 5"
     assert "CKPTRUN_OPTIONS: --time-limit 5: write 5s or 5m" in ckptrun.run("true", code=2).stderr
-    ckptrun.environment["CKPTRUN_OPTIONS"] = "--max-links 7"
+    ckptrun.environment["CKPTRUN_OPTIONS"] = "--max-links 7 --time-limit 1m"
     assert "at most 7 links" in ckptrun.run("true", code=0).stderr
 
 

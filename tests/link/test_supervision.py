@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ckptrun.link import events
 from ckptrun.link import supervision as core
-from ckptrun.link.supervision import Phase
+from ckptrun.link.events import Phase
 from ckptrun.link.target import Hearing
 from ckptrun.link.times import times
 from ckptrun.words import Checkpoint, Course, Save, Sight, Status, Verdict
 
-EVENTS = typing.get_args(core.Event)
+EVENTS = typing.get_args(events.Event)
 NEWEST = Checkpoint("/ck/1.pt", ("/ck/1.pt",), 1, 1.0, 10, Verdict.WHOLE)
 OK = Status(0, None)
 TERM, USR1, INT, HUP = core.TERM, core.USR1, core.INT, core.HUP
@@ -25,7 +26,7 @@ def policy(limit_s: float | None = 100.0, saves: tuple[Save, ...] = (), *, sees:
     return core.Policy(times(0.0, limit_s, saves) if limit_s else None, saves, sees, 0.0)
 
 
-def history(rules: core.Policy, *events: core.Event) -> tuple[core.State, list[core.Action]]:
+def history(rules: core.Policy, *events: events.Event) -> tuple[core.State, list[events.Action]]:
     """Feed a history and return the last state and all actions."""
     state, actions = core.begin(rules), []
     for event in events:
@@ -34,12 +35,12 @@ def history(rules: core.Policy, *events: core.Event) -> tuple[core.State, list[c
     return state, actions
 
 
-def saw(at: float, *written_at: float, writing: bool = False) -> core.Looked:
+def saw(at: float, *written_at: float, writing: bool = False) -> events.Looked:
     """Return a look that sees these saves."""
-    return core.Looked(at, Sight(NEWEST if written_at else None, bool(written_at), writing, written_at))
+    return events.Looked(at, Sight(NEWEST if written_at else None, bool(written_at), writing, written_at))
 
 
-def kinds(actions: list[core.Action]) -> list[str]:
+def kinds(actions: list[events.Action]) -> list[str]:
     """Return the actions' names."""
     return [type(action).__name__ for action in actions]
 
@@ -49,15 +50,15 @@ def test_every_phase_answers_every_event() -> None:
     assert set(core.TABLE) == {(phase, event) for phase in Phase for event in EVENTS}
 
 
-START = core.ChildStarted(0.0)
-ASK = core.AskDue(90.0)
-HEARD, INT_ONLY, DEAF = (core.Listened(90.0, hearing) for hearing in Hearing)
+START = events.ChildStarted(0.0)
+ASK = events.AskDue(90.0)
+HEARD, INT_ONLY, DEAF = (events.Listened(90.0, hearing) for hearing in Hearing)
 
 
 def test_a_training_that_hears_is_asked_and_ends() -> None:
     """Asked at the checkpoint time, saved, exited: one signal, nothing else, one end."""
-    asked = core.Delivered(90.0, True)
-    state, actions = history(policy(), START, ASK, HEARD, asked, saw(92.0, 91.5), core.ChildExited(92.1, OK))
+    asked = events.Delivered(90.0, True)
+    state, actions = history(policy(), START, ASK, HEARD, asked, saw(92.0, 91.5), events.ChildExited(92.1, OK))
     assert kinds(actions) == ["Listen", "SignalTraining"]
     assert (state.phase, state.status, state.told, state.by_time) == (Phase.ENDED, OK, True, True)
     assert state.saves == (Save(1.5, asked=True),)
@@ -74,7 +75,7 @@ def test_nobody_is_asked_while_a_save_is_being_written() -> None:
 def test_no_save_is_asked_for_that_cannot_fit() -> None:
     """A save of 60 s is not asked for with 45 s left; it is said once."""
     rules = policy(saves=(Save(60.0, asked=True),))
-    _, actions = history(rules, START, core.AskDue(50.0), core.Listened(50.0, Hearing.HEARS), saw(51.0), HEARD)
+    _, actions = history(rules, START, events.AskDue(50.0), events.Listened(50.0, Hearing.HEARS), saw(51.0), HEARD)
     assert kinds(actions) == ["Listen", "Say", "Listen"][: len(actions)]
     assert "SignalTraining" not in kinds(actions)
 
@@ -85,7 +86,7 @@ def test_one_that_catches_only_int_gets_it_after_the_last_save_that_fits() -> No
     assert early.phase is Phase.RUNNING
     assert actions == []
     look = saw(80.1, 20.0, 40.0, 60.0, 80.0)
-    state, actions = history(policy(), START, saw(60.1, 20.0, 40.0, 60.0), look, core.Listened(81.1, Hearing.ONLY_INT))
+    state, actions = history(policy(), START, saw(60.1, 20.0, 40.0, 60.0), look, events.Listened(81.1, Hearing.ONLY_INT))
     assert kinds(actions) == ["Listen", "SignalTraining"]
     assert state.phase is Phase.ASKED
     assert state.reason is not None and state.reason.course is Course.GO_ON
@@ -94,9 +95,9 @@ def test_one_that_catches_only_int_gets_it_after_the_last_save_that_fits() -> No
 def test_one_that_cannot_be_told_is_stopped_after_the_last_save_that_fits() -> None:
     """The same with TERM for one that catches nothing."""
     look = saw(80.1, 40.0, 60.0, 80.0)
-    state, actions = history(policy(), START, look, core.Listened(81.1, Hearing.DEAF))
+    state, actions = history(policy(), START, look, events.Listened(81.1, Hearing.DEAF))
     assert kinds(actions) == ["Listen", "Terminate"]
-    _, early = history(policy(), START, look, core.Listened(80.5, Hearing.DEAF))
+    _, early = history(policy(), START, look, events.Listened(80.5, Hearing.DEAF))
     assert kinds(early) == ["Listen"], "it may be on its way out by itself"
     assert state.phase is Phase.STOPPING
 
@@ -105,27 +106,27 @@ def test_without_saves_int_comes_at_the_checkpoint_time_and_term_at_its_own() ->
     """No save seen: INT at the checkpoint time where it is caught; one that cannot be told runs until TERM."""
     _, only_int = history(policy(), START, ASK, INT_ONLY)
     assert kinds(only_int) == ["Listen", "SignalTraining"]
-    state, deaf = history(policy(), START, ASK, DEAF, saw(91.0), DEAF, core.TermDue(95.0), core.KillDue(97.5))
+    state, deaf = history(policy(), START, ASK, DEAF, saw(91.0), DEAF, events.TermDue(95.0), events.KillDue(97.5))
     assert [kind for kind in kinds(deaf) if kind != "Listen"] == ["Terminate", "Kill"]
     assert state.our_end == "KILL"
 
 
 def test_term_waits_for_a_save_as_long_as_the_end_time_allows() -> None:
     """TERM is due during a save: it is sent when the save is whole, KILL when the end time is near."""
-    asked = (START, ASK, HEARD, core.Delivered(90.0, True))
-    _, waits = history(policy(), *asked, saw(94.9, writing=True), core.TermDue(95.0), saw(96.0, writing=True))
+    asked = (START, ASK, HEARD, events.Delivered(90.0, True))
+    _, waits = history(policy(), *asked, saw(94.9, writing=True), events.TermDue(95.0), saw(96.0, writing=True))
     assert "Terminate" not in kinds(waits)
-    _, sent = history(policy(), *asked, saw(94.9, writing=True), core.TermDue(95.0), saw(96.0, 95.9))
+    _, sent = history(policy(), *asked, saw(94.9, writing=True), events.TermDue(95.0), saw(96.0, 95.9))
     assert kinds(sent)[-1] == "Terminate"
-    half = core.NextCandidateDue(92.5)
-    state, _ = history(policy(), *asked, half, saw(94.9, writing=True), core.TermDue(95.0))
-    assert core.due(state) == core.KillDue(97.5)
+    half = events.NextCandidateDue(92.5)
+    state, _ = history(policy(), *asked, half, saw(94.9, writing=True), events.TermDue(95.0))
+    assert core.due(state) == events.KillDue(97.5)
 
 
 def test_a_training_that_saves_and_goes_on_is_stopped_once_its_checkpoint_has_stood() -> None:
     """A whole checkpoint that has stood for ten seconds after the ask: TERM before its time."""
     rules = policy(1000.0)
-    asked = (START, core.AskDue(900.0), core.Listened(900.0, Hearing.HEARS), core.Delivered(900.0, True))
+    asked = (START, events.AskDue(900.0), events.Listened(900.0, Hearing.HEARS), events.Delivered(900.0, True))
     _, early = history(rules, *asked, saw(902.0, 901.0), saw(911.0, 901.0))
     assert kinds(early)[-1] == "SignalTraining"
     _, stood = history(rules, *asked, saw(902.0, 901.0), saw(912.1, 901.0))
@@ -134,18 +135,18 @@ def test_a_training_that_saves_and_goes_on_is_stopped_once_its_checkpoint_has_st
 
 def test_the_next_candidate_is_tried_once_when_nothing_came() -> None:
     """Half of the time left is over without a save: the next signal, once."""
-    asked = (START, ASK, HEARD, core.Delivered(90.0, True))
-    state, actions = history(policy(), *asked, core.NextCandidateDue(92.5), core.Delivered(92.5, True))
-    assert [action.candidate for action in actions if isinstance(action, core.SignalTraining)] == [0, 1]
+    asked = (START, ASK, HEARD, events.Delivered(90.0, True))
+    state, actions = history(policy(), *asked, events.NextCandidateDue(92.5), events.Delivered(92.5, True))
+    assert [action.candidate for action in actions if isinstance(action, events.SignalTraining)] == [0, 1]
     assert state.next_candidate_at is None
-    _, saving = history(policy(), *asked, saw(92.0, writing=True), core.NextCandidateDue(92.5))
-    assert [action.candidate for action in saving if isinstance(action, core.SignalTraining)] == [0]
+    _, saving = history(policy(), *asked, saw(92.0, writing=True), events.NextCandidateDue(92.5))
+    assert [action.candidate for action in saving if isinstance(action, events.SignalTraining)] == [0]
 
 
 def test_a_save_that_was_cut_is_measured() -> None:
     """Asked, heard, killed before anything was whole: the time that it had counts as cut."""
-    asked = (START, ASK, HEARD, core.Delivered(90.0, True))
-    ends = (core.TermDue(95.0), core.KillDue(97.5), core.ChildExited(97.6, Status(None, 9)))
+    asked = (START, ASK, HEARD, events.Delivered(90.0, True))
+    ends = (events.TermDue(95.0), events.KillDue(97.5), events.ChildExited(97.6, Status(None, 9)))
     state, _ = history(policy(), *asked, *ends)
     assert state.saves == (Save(pytest.approx(7.6), asked=True, cut=True),)
 
@@ -155,49 +156,49 @@ def test_a_save_that_was_cut_is_measured() -> None:
 )
 def test_what_a_signal_means(number: int, course: Course) -> None:
     """USR1 and USR2 save and go on, TERM stops, HUP cancels; all ask the training at once."""
-    state, actions = history(policy(), START, core.SignalReceived(10.0, number), core.Listened(10.0, Hearing.HEARS))
+    state, actions = history(policy(), START, events.SignalReceived(10.0, number), events.Listened(10.0, Hearing.HEARS))
     assert kinds(actions) == ["Listen", "SignalTraining"]
     assert state.reason is not None and state.reason.course is course
 
 
 def test_ctrl_c_is_itself_the_ask_and_a_second_one_ends_at_once() -> None:
     """From a terminal nothing is sent (the training has it); without one INT is passed on once; a second ends all."""
-    _, shared = history(policy(None), START, core.SignalReceived(5.0, INT, shared=True))
-    assert [action.noted for action in shared if isinstance(action, core.SignalTraining)] == [True]
-    _, passed = history(policy(None), START, core.SignalReceived(5.0, INT))
-    assert [action.pass_on for action in passed if isinstance(action, core.SignalTraining)] == [INT]
-    _, twice = history(policy(None), START, core.SignalReceived(5.0, INT, True), core.SignalReceived(6.0, INT, True))
+    _, shared = history(policy(None), START, events.SignalReceived(5.0, INT, shared=True))
+    assert [action.noted for action in shared if isinstance(action, events.SignalTraining)] == [True]
+    _, passed = history(policy(None), START, events.SignalReceived(5.0, INT))
+    assert [action.pass_on for action in passed if isinstance(action, events.SignalTraining)] == [INT]
+    _, twice = history(policy(None), START, events.SignalReceived(5.0, INT, True), events.SignalReceived(6.0, INT, True))
     assert kinds(twice)[-1] == "Kill"
 
 
 def test_without_a_limit_ctrl_c_leaves_the_training_all_its_time() -> None:
     """One supervised link without a limit: after Ctrl-C no timer is running."""
-    state, _ = history(policy(None, sees=False), START, core.SignalReceived(5.0, INT, shared=True))
+    state, _ = history(policy(None, sees=False), START, events.SignalReceived(5.0, INT, shared=True))
     assert core.due(state) is None
 
 
 def test_signals_before_the_child_exists() -> None:
     """TERM, HUP and INT end the link before it starts; USR1 is remembered."""
-    state, _ = history(policy(), core.SignalReceived(0.0, INT))
+    state, _ = history(policy(), events.SignalReceived(0.0, INT))
     assert (state.phase, state.status, state.told) == (Phase.ENDED, Status(None, INT), True)
-    _, actions = history(policy(), core.SignalReceived(0.0, USR1), START)
+    _, actions = history(policy(), events.SignalReceived(0.0, USR1), START)
     assert kinds(actions) == ["Listen"]
 
 
 def test_one_that_was_replaced_stops_its_tree() -> None:
     """A turn after our own: TERM at once, KILL two seconds later."""
-    state, actions = history(policy(), START, core.Replaced(50.0))
+    state, actions = history(policy(), START, events.Replaced(50.0))
     assert kinds(actions) == ["Terminate"]
     assert state.replaced
-    assert core.due(state) == core.KillDue(52.0)
+    assert core.due(state) == events.KillDue(52.0)
 
 
 def test_the_link_waits_for_those_who_were_asked() -> None:
     """A launcher that dies of Ctrl-C does not end the link while its training is still saving."""
-    asked = (START, ASK, HEARD, core.Delivered(90.0, True))
-    state, _ = history(policy(), *asked, core.ChildExited(90.1, Status(None, 2), left=True))
+    asked = (START, ASK, HEARD, events.Delivered(90.0, True))
+    state, _ = history(policy(), *asked, events.ChildExited(90.1, Status(None, 2), left=True))
     assert state.phase is Phase.ASKED
-    state, _ = history(policy(), *asked, core.ChildExited(90.1, Status(None, 2), left=True), core.TreeEnded(92.0))
+    state, _ = history(policy(), *asked, events.ChildExited(90.1, Status(None, 2), left=True), events.TreeEnded(92.0))
     assert (state.phase, state.status) == (Phase.ENDED, Status(None, 2))
 
 
@@ -227,10 +228,10 @@ class World:
     def __init__(self, rules: core.Policy) -> None:
         self.rules, self.state, self.at = rules, core.begin(rules), 0.0
         self.hearing, self.written, self.writing = Hearing.HEARS, (), False
-        self.log: list[tuple[float, core.Action, core.State]] = []
+        self.log: list[tuple[float, events.Action, core.State]] = []
         self.ends = 0
 
-    def feed(self, event: core.Event) -> None:
+    def feed(self, event: events.Event) -> None:
         """Feed one event and answer the actions; check what must hold at each step."""
         before = self.state
         self.state, actions = core.step(self.rules, self.state, event)
@@ -238,10 +239,10 @@ class World:
         self.ends += before.phase is not Phase.ENDED and self.state.phase is Phase.ENDED
         for action in actions:
             self.log.append((self.at, action, before))
-            if isinstance(action, core.Listen):
-                self.feed(core.Listened(self.at, self.hearing))
-            elif isinstance(action, core.SignalTraining):
-                self.feed(core.Delivered(self.at, action.noted or self.hearing is not Hearing.DEAF))
+            if isinstance(action, events.Listen):
+                self.feed(events.Listened(self.at, self.hearing))
+            elif isinstance(action, events.SignalTraining):
+                self.feed(events.Delivered(self.at, action.noted or self.hearing is not Hearing.DEAF))
 
     def wait(self, seconds: float) -> None:
         """Let time pass: the machine's timers come in their order."""
@@ -258,35 +259,35 @@ def test_whatever_happens(world_: tuple[core.Policy, list[tuple[str, object]]]) 
     """No TERM before its time, no ask within a save, no third ask, one end; with a limit all is over before the end time."""
     rules, stimuli = world_
     world = World(rules)
-    world.feed(core.ChildStarted(0.0))
+    world.feed(events.ChildStarted(0.0))
     limit_s = rules.times.limit_s if rules.times else 100.0
     for kind, value in stimuli:
         if kind == "signal":
-            world.feed(core.SignalReceived(world.at, typing.cast(int, value)))
+            world.feed(events.SignalReceived(world.at, typing.cast(int, value)))
         elif kind == "save":
             world.writing = bool(value)
             world.written = world.written if value else (*world.written, world.at)
             sight = Sight(NEWEST if world.written else None, bool(world.written), world.writing, world.written)
-            world.feed(core.Looked(world.at, sight))
+            world.feed(events.Looked(world.at, sight))
         elif kind == "hearing":
             world.hearing = typing.cast(Hearing, value)
         elif kind == "wait":
             world.wait(typing.cast(float, value) * limit_s)
         elif kind == "replaced":
-            world.feed(core.Replaced(world.at))
+            world.feed(events.Replaced(world.at))
         else:
-            world.feed(core.ChildExited(world.at, OK))
+            world.feed(events.ChildExited(world.at, OK))
     _check_log(rules, world)
     if rules.times is not None and world.state.phase is not Phase.ENDED:
         world.wait(2 * limit_s)
-        assert any(isinstance(action, core.Kill) and at <= rules.times.end_at + limit_s for at, action, _ in world.log)
-    world.feed(core.ChildExited(world.at, Status(None, 9)))
+        assert any(isinstance(action, events.Kill) and at <= rules.times.end_at + limit_s for at, action, _ in world.log)
+    world.feed(events.ChildExited(world.at, Status(None, 9)))
     assert world.ends == 1
     assert world.state.phase is Phase.ENDED
 
 
 def _check_log(rules: core.Policy, world: World) -> None:
-    asks = [(at, action, before) for at, action, before in world.log if isinstance(action, core.SignalTraining)]
+    asks = [(at, action, before) for at, action, before in world.log if isinstance(action, events.SignalTraining)]
     assert len([1 for _, action, _ in asks if not action.noted and action.pass_on is None]) <= 2
     for at, action, before in asks:
         if action.noted or action.pass_on is not None:
@@ -294,5 +295,7 @@ def _check_log(rules: core.Policy, world: World) -> None:
         patience = rules.times is not None and at >= rules.times.ask_at
         assert not before.sight.writing or patience, "asked within a save"
     for at, action, before in world.log:
-        if isinstance(action, core.Terminate) and before.reason is None and rules.times is not None:
+        if isinstance(action, events.Kill):
+            assert before.ints or (before.kill_at is not None and at >= before.kill_at), "killed before its time"
+        if isinstance(action, events.Terminate) and before.reason is None and rules.times is not None:
             assert at >= rules.times.term_at or before.sight.written_at or before.replaced or "taken over" in action.why
