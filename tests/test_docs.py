@@ -76,7 +76,8 @@ def test_the_demo_shows_at_least_three_links(ckptrun: Ckptrun) -> None:
     """`ckptrun demo` chains a real training over three links and ends with `chain show`."""
     done = ckptrun.run("demo", code=0)
     assert "The chain is complete" in done.stdout
-    assert ckptrun.outcomes() == ["continued", "continued", "complete"]
+    *before, last = ckptrun.outcomes()
+    assert (len(before) >= 2, set(before), last) == (True, {"continued"}, "complete")
 
 
 def test_chain_list_and_show(ckptrun: Ckptrun) -> None:

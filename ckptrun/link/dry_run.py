@@ -91,6 +91,6 @@ def _who(plan: Plan) -> str:
 
 
 def _bounds(plan: Plan) -> str:
-    why = "--max-links" if plan.max_links else ("the default" if plan.checkpoints else "no --checkpoint, progress cannot be seen")
-    text = f"bounds: at most {plan.links_bound} links ({why})"
+    why = "as told" if plan.max_links else ("the default" if plan.checkpoints else "no --checkpoint, progress cannot be seen")
+    text = f"bounds: --max-links {plan.links_bound} ({why})"
     return text + (f", {durations.show(plan.max_time_s)} in all (--max-time)" if plan.max_time_s else "")

@@ -126,7 +126,7 @@ def _bounded(decision: Decision, end: End, plan: Plan, so_far: ChainSoFar) -> De
     if end.stop_file:
         stop = f"the stop file {plan.stop_file} exists"
     elif so_far.starts >= plan.links_bound:
-        stop = f"{so_far.starts} links were run, and --max-links is {plan.links_bound}"
+        stop = f"--max-links is {plan.links_bound}, and so many were run"
         if plan.max_links is None and not plan.checkpoints:
             stop += " without --checkpoint, because progress cannot be seen"
     elif plan.max_time_s is not None and running_s >= plan.max_time_s:

@@ -155,23 +155,23 @@ def _never_started(policy: Policy, state: State, event: Event) -> Next:
 def _ended(policy: Policy, state: State, event: Event) -> Next:
     assert isinstance(event, ChildExited)
     state = state._replace(status=event.status)
-    return (state, ()) if event.left else _close(state, event.sight, event.at)
+    return (state, ()) if event.left else _close(policy, state, event.sight, event.at)
 
 
 def _ended_unasked(policy: Policy, state: State, event: Event) -> Next:
     assert isinstance(event, ChildExited)
-    return _close(state._replace(status=event.status), event.sight, event.at)
+    return _close(policy, state._replace(status=event.status), event.sight, event.at)
 
 
 def _tree_ended(policy: Policy, state: State, event: Event) -> Next:
     assert isinstance(event, TreeEnded)
-    return _close(state, event.sight, event.at) if state.status is not None else (state, ())
+    return _close(policy, state, event.sight, event.at) if state.status is not None else (state, ())
 
 
-def _close(state: State, sight: Sight | None, at: float) -> Next:
+def _close(policy: Policy, state: State, sight: Sight | None, at: float) -> Next:
     if sight is not None:
         state = _measure_asked(_take_sight(state, sight), at)
-    return _measure_cut(state, at)._replace(phase=Phase.ENDED), ()
+    return _measure_cut(policy, state, at)._replace(phase=Phase.ENDED), ()
 
 
 def _signal_while_running(policy: Policy, state: State, event: Event) -> Next:
@@ -441,13 +441,18 @@ def _measure_asked(state: State, at: float) -> State:
     return state._replace(saved_at=at, next_candidate_at=None, saves=state.saves + (Save(seconds, asked=True),))
 
 
-def _measure_cut(state: State, at: float) -> State:
-    """A training that heard, had not saved and had to be stopped: its save takes longer than the time it had."""
+def _measure_cut(policy: Policy, state: State, at: float) -> State:
+    """A training that heard, had not saved and had to be stopped: its save takes longer than the time it had.
+
+    That time is counted to the end time, the reserve of TERM and KILL included: counted to the KILL, a save of a third of the limit
+    would be cut a second time (2 x 2 x 7.5% + 5% of the limit = 35%, of which 32.5% are left to the save).
+    """
     if state.asked_at is None or state.saved_at is not None or state.our_end is None or not state.reached:
         return state
     if state.hearing is not Hearing.HEARS and not state.sight.writing:
         return state
-    return state._replace(saves=state.saves + (Save(at - state.asked_at, asked=True, cut=True),))
+    until = max(at, policy.times.end_at) if policy.times and state.by_time else at
+    return state._replace(saves=state.saves + (Save(until - state.asked_at, asked=True, cut=True),))
 
 
 # --- the table -----------------------------------------------------------------------------------------------------------

@@ -216,7 +216,7 @@ def test_a_save_that_needs_more_than_half_of_the_limit(ckptrun: Ckptrun) -> None
 def test_dry_run_says_what_would_happen_and_does_nothing(ckptrun: Ckptrun) -> None:
     """Times, who is asked, what would be resumed from; no state folder, no training."""
     done = ckptrun.run("--dry-run", "--time-limit", "10m", "--checkpoint", "ck", "sh", "-c", "echo ran", code=0)
-    for word in ("chain: a new one", "end time", "checkpoint time", "TERM", "SIGUSR1", "at most 20 links"):
+    for word in ("chain: a new one", "end time", "checkpoint time", "TERM", "SIGUSR1", "--max-links 20"):
         assert word in done.stdout
     assert "ran" not in done.stdout.replace("echo ran", "")
     assert not ckptrun.home.exists()

@@ -144,11 +144,11 @@ def test_the_next_candidate_is_tried_once_when_nothing_came() -> None:
 
 
 def test_a_save_that_was_cut_is_measured() -> None:
-    """Asked, heard, killed before anything was whole: the time that it had counts as cut."""
+    """Asked, heard, killed before anything was whole: the time that it had, to the end time, counts as cut."""
     asked = (START, ASK, HEARD, events.Delivered(90.0, True))
     ends = (events.TermDue(95.0), events.KillDue(97.5), events.ChildExited(97.6, Status(None, 9)))
     state, _ = history(policy(), *asked, *ends)
-    assert state.saves == (Save(pytest.approx(7.6), asked=True, cut=True),)
+    assert state.saves == (Save(pytest.approx(10.0), asked=True, cut=True),)
 
 
 @pytest.mark.parametrize(
