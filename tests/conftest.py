@@ -2,14 +2,77 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.cluster import install
+from tests.cluster import lab as labs
 from tests.end_to_end.harness import Ckptrun
+
+_LAB_FILE, _OWNER, _REQUIRED = "CKPTRUN_LAB_FILE", "CKPTRUN_LAB_OWNER", "CKPTRUN_REQUIRE_SLURM"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The first process of a run owns the lab that its workers share: it says where its record will be."""
+    if not hasattr(config, "workerinput"):
+        os.environ[_LAB_FILE] = str(Path(tempfile.gettempdir()) / f"ckptrun-lab-{os.getpid()}.json")
+        os.environ[_OWNER] = str(os.getpid())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the lab. If this process is killed instead, the lab's keeper notices and ends it."""
+    if not hasattr(config, "workerinput"):
+        path = Path(os.environ[_LAB_FILE])
+        if (found := labs.load(path)) is not None:
+            labs.stop(found)
+        for leftover in (path, path.with_suffix(".lock")):
+            leftover.unlink(missing_ok=True)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say loudly when the tests on a real Slurm were left out."""
+    if (reason := install.why_not()) is not None:
+        terminalreporter.section("NO SLURM: its tests were left out", sep="!", red=True, bold=True)
+        terminalreporter.line(f"{reason}. Everything about jobs is untested in this run.", red=True, bold=True)
 
 
 @pytest.fixture
 def ckptrun(tmp_path: Path) -> Ckptrun:
     """ckptrun in a folder of its own."""
     return Ckptrun(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def lab() -> labs.Lab:
+    """The Slurm that all tests of this run share. The first worker that needs it starts it."""
+    _need_slurm()
+    path = Path(os.environ[_LAB_FILE])
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = labs.load(path)
+        if found is None:
+            found = labs.start(owner=int(os.environ[_OWNER]))
+            labs.save(found, path)
+    return found
+
+
+@pytest.fixture
+def own_lab() -> Iterator[labs.Lab]:
+    """A Slurm of the test's own, whose daemons it may freeze and kill."""
+    _need_slurm()
+    found = labs.start(owner=os.getpid(), slurmd_timeout_s=10)
+    yield found
+    labs.stop(found)
+
+
+def _need_slurm() -> None:
+    if (reason := install.why_not()) is not None:
+        if os.environ.get(_REQUIRED):
+            pytest.fail(f"a real Slurm is required here: {reason}")
+        pytest.skip(f"no Slurm: {reason}")
