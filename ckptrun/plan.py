@@ -29,6 +29,8 @@ class Plan(NamedTuple):
     fresh: bool = False
     stop_file: str | None = None
     chain: str | None = None
+    continue_with: str = "auto"
+    successor: str = "checkpoint"
 
     @property
     def links_bound(self) -> int:

@@ -31,6 +31,7 @@ class Course(str, Enum):
     REQUEUE = "requeue"
     CANCEL = "cancel"
     STOP = "stop"
+    UNKNOWN = "unknown"
 
 
 class Verdict(str, Enum):

@@ -26,6 +26,8 @@ class ChainFolder:
         self.turns = os.path.join(path, "turns")
         self.links = os.path.join(path, "links")
         self.mailbox = os.path.join(path, "mailbox")
+        self.script = os.path.join(path, "script")
+        self.stop = os.path.join(path, "stop")
 
     def facts(self) -> dict[str, Any] | None:
         """Return what `chain.json` says, None where it cannot be read."""
@@ -85,8 +87,11 @@ def valid_chain_id(text: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text) is not None and text not in (".", "..")
 
 
-def create_chain(home: str, wanted_id: str, facts: dict[str, Any]) -> ChainFolder:
-    """Create a chain's folder under the wanted id, or with `-2`, `-3` ... where it is taken. Raises OSError."""
+def create_chain(home: str, wanted_id: str, facts: dict[str, Any], script: str | None = None) -> ChainFolder:
+    """Create a chain's folder under the wanted id, or with `-2`, `-3` ... where it is taken. Raises OSError.
+
+    `script` is the batch script as first run, kept for the links that follow.
+    """
     number, chain_id = 1, wanted_id
     while True:
         folder = ChainFolder(os.path.join(home, "chains", chain_id))
@@ -98,6 +103,9 @@ def create_chain(home: str, wanted_id: str, facts: dict[str, Any]) -> ChainFolde
             chain_id = f"{wanted_id[: 64 - 1 - len(str(number))]}-{number}"
     os.mkdir(folder.turns, 0o700)
     os.mkdir(folder.mailbox, 0o700)
+    if script is not None:
+        with open(os.open(folder.script, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as copy:
+            copy.write(script.encode("utf-8", "surrogateescape"))
     temporary = f"{folder.json}.{os.getpid()}"
     with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w", encoding="utf-8") as file:
         json.dump({"v": 1, "id": chain_id, **facts}, file, indent=1)
@@ -111,6 +119,8 @@ def remove_unborn(folder: ChainFolder) -> None:
     try:
         os.rmdir(folder.turns)
         os.rmdir(folder.mailbox)
+        if os.path.exists(folder.script):
+            os.unlink(folder.script)
         os.unlink(folder.json)
         os.rmdir(folder.path)
     except OSError:

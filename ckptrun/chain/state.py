@@ -48,3 +48,23 @@ def why_live(folder: ChainFolder) -> str | None:
         pid, argv = survivors[0]
         return f"its training outlived it as process {pid} ({' '.join(argv)[:60]}); `kill {pid}` ends that"
     return None
+
+
+def stop_mark(folder: ChainFolder) -> int | None:
+    """Return after which turn `chain stop` was said, None where it was not, or where a person has gone on since."""
+    try:
+        with open(folder.stop, encoding="ascii") as file:
+            number = int(file.read())
+    except (OSError, ValueError):
+        return None
+    resumed = any(turn.kind == "resume" and turn.number > number for turn in Turns(folder.turns).read())
+    return None if resumed else number
+
+
+def set_stop_mark(folder: ChainFolder) -> None:
+    """Say that no further link may start, until a person resumes the chain. Raises OSError."""
+    turns = Turns(folder.turns).read()
+    temporary = f"{folder.stop}.{os.getpid()}"
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w", encoding="ascii") as file:
+        file.write(str(turns[-1].number if turns else 0))
+    os.replace(temporary, folder.stop)

@@ -87,6 +87,15 @@ def _path(text: str) -> str:
     return os.path.abspath(text)
 
 
+def _one_of(*words: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"{text!r} is none of {', '.join(words)}")
+        return text
+
+    return read
+
+
 def _chain(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text) or text in (".", ".."):
         raise ValueError(f"{text!r} is no chain name: 1 to 64 letters, digits, dots, underscores and hyphens")
@@ -131,6 +140,20 @@ OPTIONS: tuple[Option, ...] = (
     Option("--signal", "NAME|auto", _signal, "auto", "The checkpoint signal. USR1@120 sets the margin too."),
     Option("--margin", "DURATION|auto", _margin, "auto", "How long before the end time to ask the training to save."),
     Option("--time-limit", "DURATION", durations.parse, "none", "The length of one link."),
+    Option(
+        "--continue-with",
+        "auto|resubmit|requeue",
+        _one_of("auto", "resubmit", "requeue"),
+        "auto",
+        "How the next link comes: a new job through sbatch, or this job again (it waits two minutes). auto: sbatch where it can.",
+    ),
+    Option(
+        "--successor",
+        "checkpoint|start",
+        _one_of("checkpoint", "start"),
+        "checkpoint",
+        "When the next job is submitted: with the ask, or at the start, as a net under every death of this one.",
+    ),
     Option("--max-links", "N", _count, "20, without --checkpoint 5", "At most so many starts in the chain."),
     Option("--max-time", "DURATION", durations.parse, "none", "At most so much running time in the chain."),
     Option(
@@ -245,6 +268,8 @@ def to_plan(values: dict[str, Any], command: tuple[str, ...]) -> Plan:
         fresh=values.get("fresh", False),
         stop_file=values.get("stop_file"),
         chain=values.get("chain"),
+        continue_with=values.get("continue_with", "auto"),
+        successor=values.get("successor", "checkpoint"),
     )
     mistakes = _misfits(plan)
     if mistakes:

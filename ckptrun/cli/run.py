@@ -52,11 +52,17 @@ def _check_word(word: str, values: dict[str, Any]) -> None:
 
 def _run(plan: Plan, handlers: Handlers, started_at: float) -> int:
     from ckptrun.chain.home import state_home
+
+    if "SLURM_JOB_ID" in os.environ:
+        from ckptrun.slurm.job import here
+
+        if (job := here(os.environ)) is not None:
+            from ckptrun.link.job_membership import Inside
+
+            return Inside(plan, handlers, job, state_home(), started_at).run()
     from ckptrun.link.local import LocalChain
     from ckptrun.link.membership import join_or_create
 
-    if job := os.environ.get("SLURM_JOB_ID"):
-        messages.say(f"inside job {job}: this version submits no jobs; its links follow one another inside this one")
     membership = join_or_create(plan, state_home())
     if membership.folder is None:
         return 0

@@ -137,3 +137,37 @@ def out_of_memory_kills() -> int:
             return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
     except OSError:
         return 0
+
+
+class Apart:
+    """A program of ours, no part of the training: its pid and the descriptors of what it prints."""
+
+    def __init__(self, pid: int, out: int, err: int) -> None:
+        self.pid, self.out, self.err = pid, out, err
+
+
+def start_apart(command: tuple[str, ...], environment: dict[str, str], directory: str | None) -> Apart:
+    """Start a program in a process group of its own, with nothing to read; a program that cannot be run ends with 127."""
+    out_reader, out = os.pipe2(os.O_CLOEXEC)
+    err_reader, err = os.pipe2(os.O_CLOEXEC)
+    ours = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+    try:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.setpgid(0, 0)
+                os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+                os.dup2(out, 1)
+                os.dup2(err, 2)
+                if directory is not None and os.path.isdir(directory):
+                    os.chdir(directory)
+                _become(command, environment, set(), err)
+            finally:
+                os._exit(127)
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, ours)
+        os.close(out)
+        os.close(err)
+    for reader in (out_reader, err_reader):
+        os.set_blocking(reader, False)
+    return Apart(pid, out_reader, err_reader)

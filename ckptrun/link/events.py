@@ -48,11 +48,15 @@ class TreeEnded(NamedTuple):
 
 
 class SignalReceived(NamedTuple):
-    """A signal arrived at us; `shared`: the terminal sent it to the whole foreground group, the training has it already."""
+    """A signal arrived at us; `shared`: the terminal sent it to the whole foreground group, the training has it already.
+
+    `reason` is set where it is known without asking: `ckptrun chain stop` says it in a file instead of a signal.
+    """
 
     at: float
     signal: int
     shared: bool = False
+    reason: Reason | None = None
 
 
 class Looked(NamedTuple):
@@ -106,6 +110,20 @@ class Replaced(NamedTuple):
     at: float
 
 
+class ReasonLearned(NamedTuple):
+    """The controller has said what a SIGTERM means; `runs_on`: the job is not on its way out, the signal alone was sent."""
+
+    at: float
+    reason: Reason
+    runs_on: bool = False
+
+
+class TimesChanged(NamedTuple):
+    """The end time of the job is another than before: the policy has new times."""
+
+    at: float
+
+
 Event = (
     ChildStarted
     | ChildExited
@@ -119,6 +137,8 @@ Event = (
     | TermDue
     | KillDue
     | Replaced
+    | ReasonLearned
+    | TimesChanged
 )
 
 
@@ -153,4 +173,20 @@ class Say(NamedTuple):
     text: str
 
 
-Action = Listen | SignalTraining | Terminate | Kill | Say
+class NoteTerm(NamedTuple):
+    """Publish that a SIGTERM arrived, before anything else is done about it."""
+
+
+class Inquire(NamedTuple):
+    """Ask the controller what the SIGTERM means; answer with ReasonLearned."""
+
+
+class HandOver(NamedTuple):
+    """Submit the successor, unless a bound says that none may follow."""
+
+
+class TakeBack(NamedTuple):
+    """Cancel the successor that waits."""
+
+
+Action = Listen | SignalTraining | Terminate | Kill | Say | NoteTerm | Inquire | HandOver | TakeBack

@@ -6,8 +6,9 @@ import os
 import time
 
 from ckptrun import durations
+from ckptrun.link.outcome import Decision
 from ckptrun.link.times import Times
-from ckptrun.words import Checkpoint, Verdict
+from ckptrun.words import Checkpoint, Outcome, Verdict
 
 verbose = False
 
@@ -65,12 +66,18 @@ def starting(
         origin = "resuming (no --checkpoint: from what, only the training knows)" if resumes else "starting"
     if times is None:
         return f"link {link} of {chain}, {origin}; no time limit"
-    clock = time.strftime("%H:%M:%S", time.localtime(time.time() + times.ask_at - now))
-    line = (
-        f"link {link} of {chain}, {origin}; will ask it to save at {clock}, {durations.show(times.margin_s)} "
-        f"before its {durations.show(times.limit_s)} are over ({times.why})"
-    )
+    line = f"link {link} of {chain}, {origin}; {will_ask(times, now)}"
     return line if sees else f"{line}; at most {bound} links: no --checkpoint, progress cannot be seen"
+
+
+def will_ask(times: Times, now: float | None = None) -> str:
+    """Return when the training will be asked, and why then."""
+    at = time.time() + times.ask_at - (time.monotonic() if now is None else now)
+    clock = time.strftime("%H:%M:%S", time.localtime(at))
+    return (
+        f"will ask it to save at {clock}, {durations.show(times.margin_s)} before its {durations.show(times.limit_s)} are over "
+        f"({times.why})"
+    )
 
 
 def limit_too_short(times: Times) -> str:
@@ -86,3 +93,21 @@ def _round_up(seconds: float) -> str:
     if seconds <= 120:
         return f"{-(-seconds // 1):.0f}s"
     return f"{-(-seconds // 60):.0f}m"
+
+
+def what_follows(link: int, decision: Decision, in_job: bool) -> str:
+    """Return what comes after a link that goes on."""
+    after = f" after {durations.show(decision.delay_s)}" if decision.delay_s else ""
+    if in_job:
+        return f"link {link} starts{after or ' when this job is over'}"
+    return f"link {link} starts {f'in {durations.show(decision.delay_s)}' if decision.delay_s else 'now'}"
+
+
+def how_to_go_on(chain: str, decision: Decision, in_job: bool) -> str:
+    """Return what the user can do after a link that does not go on."""
+    story = f"`ckptrun chain show {chain}` tells the story"
+    if decision.outcome is Outcome.REQUEUED:
+        return f"Slurm starts this job again; {story}"
+    if in_job:
+        return f"`ckptrun chain resume {chain}` goes on; {story}"
+    return f"The same command again goes on; {story}"

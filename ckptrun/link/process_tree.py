@@ -12,21 +12,26 @@ def warm_up() -> None:
     import psutil  # noqa: F401
 
 
-def read() -> tuple[Process, ...]:
-    """Return all living descendants of this process, orphans that we adopted included."""
-    return tuple(process for pid, ppid in _descendants() if (process := _process(pid, ppid)))
+_NOBODY: frozenset[int] = frozenset()
 
 
-def pids() -> tuple[int, ...]:
-    """Return the pids of all living descendants."""
-    return tuple(pid for pid, _ in _descendants())
+def read(apart: frozenset[int] = _NOBODY) -> tuple[Process, ...]:
+    """Return all living descendants of this process, orphans that we adopted included, but those `apart`."""
+    return tuple(process for pid, ppid in _descendants(apart) if (process := _process(pid, ppid)))
 
 
-def _descendants() -> list[tuple[int, int]]:
+def pids(apart: frozenset[int] = _NOBODY) -> tuple[int, ...]:
+    """Return the pids of all living descendants but those `apart`."""
+    return tuple(pid for pid, _ in _descendants(apart))
+
+
+def _descendants(apart: frozenset[int]) -> list[tuple[int, int]]:
     import psutil
 
     found = []
     for process in psutil.Process().children(recursive=True):
+        if process.pid in apart:
+            continue
         try:
             if process.status() != psutil.STATUS_ZOMBIE:
                 found.append((process.pid, process.ppid()))
@@ -55,10 +60,10 @@ def _signals(mask: str) -> frozenset[int]:
     return frozenset(number for number in range(1, 65) if bits >> (number - 1) & 1)
 
 
-def open_for_writing(folders: tuple[str, ...]) -> frozenset[str]:
+def open_for_writing(folders: tuple[str, ...], apart: frozenset[int] = _NOBODY) -> frozenset[str]:
     """Return the files below `folders` that a process of the tree has open for writing."""
     prefixes = tuple(os.path.realpath(folder) for folder in folders)
-    return frozenset(path for pid in pids() for path in _written_by(pid, prefixes))
+    return frozenset(path for pid in pids(apart) for path in _written_by(pid, prefixes))
 
 
 def _written_by(pid: int, prefixes: tuple[str, ...]) -> list[str]:

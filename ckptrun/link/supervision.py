@@ -28,19 +28,25 @@ from ckptrun.link.events import (
     ChildStarted,
     Delivered,
     Event,
+    HandOver,
+    Inquire,
     Kill,
     KillDue,
     Listen,
     Listened,
     Looked,
     NextCandidateDue,
+    NoteTerm,
     Phase,
+    ReasonLearned,
     Replaced,
     Say,
     SignalReceived,
     SignalTraining,
+    TakeBack,
     TermDue,
     Terminate,
+    TimesChanged,
     TreeEnded,
 )
 from ckptrun.link.target import Hearing
@@ -51,6 +57,8 @@ HUP, INT, QUIT, USR1, USR2, TERM = 1, 2, 3, 10, 12, 15
 # How long a training without an end time has for its save after the ask, when no save was measured: the margin's largest guess.
 GRACE_S = 600.0
 KILL_AFTER_TERM_S = 10.0
+# Slurm's SIGKILL comes KillWait after its SIGTERM: all must be over this much earlier.
+BEFORE_SLURMS_KILL_S = 2.0
 # A save that no other can follow may be the training's last act. It has so long to end by itself: a Python that is on its way out
 # has put its handlers back, and looks like one that cannot be told.
 STANDS_S = 1.0
@@ -64,7 +72,8 @@ class Policy(NamedTuple):
     earlier_saves: tuple[Save, ...] = ()
     sees_checkpoints: bool = False
     start_at: float = 0.0
-    outside_slurm: bool = True
+    in_slurm: bool = False
+    kill_wait_s: float = 30.0
 
 
 class State(NamedTuple):
@@ -91,6 +100,7 @@ class State(NamedTuple):
     listened_for: tuple[int, bool, bool, bool] | None = None
     our_end: str | None = None
     replaced: bool = False
+    handed_over: bool = False
     status: Status | None = None
 
     @property
@@ -127,7 +137,16 @@ def due(state: State) -> Event | None:
 
 def step(policy: Policy, state: State, event: Event) -> Next:
     """Return the state after the event and what is to be done."""
-    return TABLE[state.phase, type(event)].act(policy, state, event)
+    state, actions = TABLE[state.phase, type(event)].act(policy, state, event)
+    if not _to_be_handed_over(policy, state):
+        return state, actions
+    # The training comes first: it saves while the successor is submitted.
+    return state._replace(handed_over=True), (*actions, HandOver())
+
+
+def _to_be_handed_over(policy: Policy, state: State) -> bool:
+    leaving = state.phase in (Phase.ASKED, Phase.STOPPING) and not state.replaced and not state.handed_over
+    return policy.in_slurm and leaving and state.reason is not None and state.reason.course is Course.GO_ON
 
 
 # --- the answers ---------------------------------------------------------------------------------------------------------
@@ -145,7 +164,7 @@ def _never_started(policy: Policy, state: State, event: Event) -> Next:
     assert isinstance(event, SignalReceived)
     if event.signal == QUIT:
         return state, ()
-    reason = meaning(event.signal)
+    reason = event.reason or meaning(event.signal, policy.in_slurm)
     if reason.course is Course.GO_ON:
         return _hurry(policy, state._replace(reason=reason), event.at), ()
     status = Status(None, event.signal)
@@ -178,7 +197,7 @@ def _signal_while_running(policy: Policy, state: State, event: Event) -> Next:
     assert isinstance(event, SignalReceived)
     if event.signal == QUIT:
         return state, ()
-    reason = meaning(event.signal)
+    reason = event.reason or meaning(event.signal, policy.in_slurm)
     if event.signal == INT:
         state = state._replace(ints=state.ints + 1)
         if state.ints > 1:
@@ -188,6 +207,8 @@ def _signal_while_running(policy: Policy, state: State, event: Event) -> Next:
             # From a terminal INT is itself the ask, and the training may take the time that it takes without us.
             return asked._replace(term_at=_end_of(policy), next_candidate_at=None), (SignalTraining(reason, noted=True),)
         return asked._replace(next_candidate_at=None), (SignalTraining(reason, pass_on=INT),)
+    if reason.course is Course.UNKNOWN:
+        return _last_seconds(policy, state._replace(reason=reason, by_time=False), event.at), (NoteTerm(), Listen(), Inquire())
     return _hurry(policy, state._replace(reason=reason, by_time=False), event.at), (Listen(),)
 
 
@@ -195,7 +216,9 @@ def _signal_after_ask(policy: Policy, state: State, event: Event) -> Next:
     assert isinstance(event, SignalReceived)
     if event.signal in (USR1, USR2, QUIT):
         return state, ()
-    reason = meaning(event.signal)
+    reason = event.reason or meaning(event.signal, policy.in_slurm)
+    if reason.course is Course.UNKNOWN:
+        return _last_seconds(policy, state._replace(reason=reason), event.at), (NoteTerm(), Inquire())
     if event.signal == INT:
         state = state._replace(ints=state.ints + 1)
         if state.ints > 1:
@@ -208,8 +231,11 @@ def _signal_after_ask(policy: Policy, state: State, event: Event) -> Next:
     return _hurry(policy, state._replace(reason=reason, by_time=False), event.at), ()
 
 
-def _second_int(policy: Policy, state: State, event: Event) -> Next:
+def _signal_while_stopping(policy: Policy, state: State, event: Event) -> Next:
     assert isinstance(event, SignalReceived)
+    if event.signal == TERM and policy.in_slurm and not state.replaced:
+        reason = meaning(event.signal, in_slurm=True)
+        return _last_seconds(policy, state._replace(reason=reason), event.at), (NoteTerm(), Inquire())
     if event.signal != INT:
         return state, ()
     state = state._replace(ints=state.ints + 1)
@@ -241,7 +267,7 @@ def _heard_while_running(policy: Policy, state: State, event: Event) -> Next:
     state = state._replace(hearing=event.hearing)
     if event.hearing is Hearing.HEARS:
         return _consider_asking(policy, state, event.at)
-    if state.sight.writing:
+    if state.sight.writing or (state.reason is not None and state.reason.course is Course.UNKNOWN):
         return state, ()
     if state.reason is None:
         stands = _last_save_stands(policy, state) and event.at - state.sight.written_at[-1] >= STANDS_S
@@ -336,8 +362,8 @@ def _terminate(policy: Policy, state: State, at: float, why: str) -> Next:
     reason = state.reason or Reason(Course.GO_ON, "the time limit is near")
     by_time = state.by_time or state.reason is None
     kill_at = at + KILL_AFTER_TERM_S
-    if policy.times is not None:
-        kill_at = min(kill_at, policy.times.kill_at) if at < policy.times.kill_at else at
+    if state.kill_at is not None:
+        kill_at = max(min(kill_at, state.kill_at), at)
     state = state._replace(phase=Phase.STOPPING, kill_at=kill_at, reason=reason, by_time=by_time, our_end="TERM")
     return state, (Terminate(why),)
 
@@ -351,6 +377,26 @@ def _kill(policy: Policy, state: State, at: float, why: str) -> Next:
     by_time = state.by_time or state.reason is None
     state = state._replace(phase=Phase.STOPPING, kill_at=None, our_end="KILL", reason=reason, by_time=by_time)
     return state, (Kill(why),)
+
+
+def _learned(policy: Policy, state: State, event: Event) -> Next:
+    """The reason of a SIGTERM is known: the course is the chain's, and a job that runs on has its time back."""
+    assert isinstance(event, ReasonLearned)
+    if state.replaced:
+        return state, ()
+    state = state._replace(reason=event.reason)
+    if event.runs_on and state.phase is not Phase.STOPPING:
+        times = policy.times
+        state = state._replace(term_at=times.term_at if times else None, kill_at=times.kill_at if times else None)
+        state = _hurry(policy, state, event.at)
+    listen: tuple[Action, ...] = (Listen(),) if state.phase is Phase.RUNNING else ()
+    return state, (TakeBack(), *listen) if event.reason.course is Course.CANCEL else listen
+
+
+def _times_changed(policy: Policy, state: State, event: Event) -> Next:
+    if state.reason is not None or policy.times is None:
+        return state, ()
+    return state._replace(ask_at=policy.times.ask_at, term_at=policy.times.term_at, kill_at=policy.times.kill_at), ()
 
 
 def _replaced(policy: Policy, state: State, event: Event) -> Next:
@@ -375,15 +421,27 @@ def _replaced_while_stopping(policy: Policy, state: State, event: Event) -> Next
 NAMES = {HUP: "SIGHUP", INT: "SIGINT", QUIT: "SIGQUIT", USR1: "SIGUSR1", USR2: "SIGUSR2", TERM: "SIGTERM"}
 
 
-def meaning(signal: int) -> Reason:
-    """Return what a signal that arrives at ckptrun outside Slurm means for the chain."""
+def meaning(signal: int, in_slurm: bool = False) -> Reason:
+    """Return what a signal that arrives at ckptrun means for the chain. Of a SIGTERM inside a job only the controller knows."""
     if signal in (USR1, USR2):
         return Reason(Course.GO_ON, f"{NAMES[signal]} arrived: save and go on")
     if signal == INT:
         return Reason(Course.CANCEL, "interrupted")
     if signal == HUP:
         return Reason(Course.CANCEL, "the terminal was closed")
-    return Reason(Course.STOP, f"{NAMES.get(signal, f'signal {signal}')} arrived")
+    course = Course.UNKNOWN if in_slurm and signal == TERM else Course.STOP
+    return Reason(course, f"{NAMES.get(signal, f'signal {signal}')} arrived")
+
+
+def _last_seconds(policy: Policy, state: State, at: float) -> State:
+    """After a SIGTERM inside a job: Slurm sends SIGKILL after KillWait, unless the controller says that the job runs on."""
+    left_s = max(policy.kill_wait_s - BEFORE_SLURMS_KILL_S, policy.kill_wait_s / 2)
+    kill_at, term_at = at + left_s, at + left_s - min(5.0, left_s / 4)
+    return state._replace(
+        ask_at=None,
+        kill_at=kill_at if state.kill_at is None else min(kill_at, state.kill_at),
+        term_at=term_at if state.term_at is None else min(term_at, state.term_at),
+    )
 
 
 def _take_sight(state: State, sight: Sight) -> State:
@@ -485,6 +543,8 @@ TABLE: dict[tuple[Phase, type], Row] = {
     (_START, TermDue): _STAY_START,
     (_START, KillDue): _STAY_START,
     (_START, Replaced): Row(_replaced_at_start, (_ENDED,)),
+    (_START, ReasonLearned): _STAY_START,
+    (_START, TimesChanged): _STAY_START,
     (_RUNNING, ChildStarted): _STAY_RUNNING,
     (_RUNNING, ChildExited): Row(_ended_unasked, (_ENDED,)),
     (_RUNNING, TreeEnded): _STAY_RUNNING,
@@ -497,6 +557,8 @@ TABLE: dict[tuple[Phase, type], Row] = {
     (_RUNNING, TermDue): Row(_term_due, (_RUNNING, _STOPPING)),
     (_RUNNING, KillDue): Row(_kill_due, (_STOPPING,)),
     (_RUNNING, Replaced): Row(_replaced, (_STOPPING,)),
+    (_RUNNING, ReasonLearned): Row(_learned, (_RUNNING,)),
+    (_RUNNING, TimesChanged): Row(_times_changed, (_RUNNING,)),
     (_ASKED, ChildStarted): _STAY_ASKED,
     (_ASKED, ChildExited): Row(_ended, (_ASKED, _ENDED)),
     (_ASKED, TreeEnded): Row(_tree_ended, (_ASKED, _ENDED)),
@@ -509,10 +571,12 @@ TABLE: dict[tuple[Phase, type], Row] = {
     (_ASKED, TermDue): Row(_term_due, (_ASKED, _STOPPING)),
     (_ASKED, KillDue): Row(_kill_due, (_STOPPING,)),
     (_ASKED, Replaced): Row(_replaced, (_STOPPING,)),
+    (_ASKED, ReasonLearned): Row(_learned, (_ASKED,)),
+    (_ASKED, TimesChanged): _STAY_ASKED,
     (_STOPPING, ChildStarted): _STAY_STOPPING,
     (_STOPPING, ChildExited): Row(_ended, (_STOPPING, _ENDED)),
     (_STOPPING, TreeEnded): Row(_tree_ended, (_STOPPING, _ENDED)),
-    (_STOPPING, SignalReceived): Row(_second_int, (_STOPPING,)),
+    (_STOPPING, SignalReceived): Row(_signal_while_stopping, (_STOPPING,)),
     (_STOPPING, Looked): _STAY_STOPPING,
     (_STOPPING, Listened): _STAY_STOPPING,
     (_STOPPING, Delivered): Row(_delivered, (_STOPPING,)),
@@ -521,6 +585,8 @@ TABLE: dict[tuple[Phase, type], Row] = {
     (_STOPPING, TermDue): _STAY_STOPPING,
     (_STOPPING, KillDue): Row(_kill_due, (_STOPPING,)),
     (_STOPPING, Replaced): Row(_replaced_while_stopping, (_STOPPING,)),
+    (_STOPPING, ReasonLearned): Row(_learned, (_STOPPING,)),
+    (_STOPPING, TimesChanged): _STAY_STOPPING,
     (_ENDED, ChildStarted): _STAY_ENDED,
     (_ENDED, ChildExited): _STAY_ENDED,
     (_ENDED, TreeEnded): _STAY_ENDED,
@@ -533,4 +599,6 @@ TABLE: dict[tuple[Phase, type], Row] = {
     (_ENDED, TermDue): _STAY_ENDED,
     (_ENDED, KillDue): _STAY_ENDED,
     (_ENDED, Replaced): _STAY_ENDED,
+    (_ENDED, ReasonLearned): _STAY_ENDED,
+    (_ENDED, TimesChanged): _STAY_ENDED,
 }

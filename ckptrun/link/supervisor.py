@@ -10,14 +10,17 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from ckptrun import durations
-from ckptrun.early import CHLD, INT, Handlers
+from ckptrun.early import CHLD, INT, TERM, Handlers
 from ckptrun.link import child, events, messages, process_tree
 from ckptrun.link import supervision as core
 from ckptrun.link.target import Audience, Target, audience
-from ckptrun.link.times import longest_interval, look_every
-from ckptrun.words import Sight, Status
+from ckptrun.link.times import Times, longest_interval, look_every
+from ckptrun.words import Course, Reason, Sight, Status
 
 REPLACED_EVERY_S = 10.0
+# The end time of a job is read again twice an hour, and shortly before the ask.
+END_TIME_EVERY_S = 1800.0
+BEFORE_ASKING_S = 5.0
 COPY_EVERY_S = 600.0
 # Reading who has what open costs milliseconds a process; growth is seen without it.
 OPEN_FILES_EVERY_S = 1.0
@@ -28,6 +31,43 @@ class Eyes(Protocol):
 
     def look(self, monotonic: float, unix: float, open_for_writing: frozenset[str] = ...) -> Sight:
         """Return what stands there now."""
+
+
+class Desk(Protocol):
+    """What a link inside a Slurm job has besides: who asks the controller, and hands the chain over."""
+
+    def pids(self) -> frozenset[int]:
+        """Return the pids of Slurm's commands under way: they are no part of the training."""
+
+    def descriptors(self) -> list[int]:
+        """Return what to wait on."""
+
+    def due_at(self) -> float | None:
+        """Return the monotonic time at which `attend` has something to do."""
+
+    def attend(self) -> None:
+        """Go on with what was answered."""
+
+    def reaped(self, reaped: child.Reaped) -> bool:
+        """Take the end of a process; return whether it was a command of ours."""
+
+    def note_term(self) -> None:
+        """Publish that a SIGTERM arrived."""
+
+    def inquire(self, learned: Callable[[Reason, bool], None]) -> None:
+        """Find out what the SIGTERM means, and whether the job runs on."""
+
+    def read_end_time(self, changed: Callable[[Times], None], lost: Callable[[], None]) -> None:
+        """Read the job's end time again; say when it has changed, or when the job is not ours any more."""
+
+    def hand_over(self) -> None:
+        """Submit the successor, unless none may follow."""
+
+    def take_back(self) -> None:
+        """Cancel the successor."""
+
+    def told_to_stop(self) -> Reason | None:
+        """Return why a person has stopped the chain, None where nobody has. One stat."""
 
 
 class Ended(NamedTuple):
@@ -53,10 +93,13 @@ class Supervisor:
         record: Callable[..., None],
         replaced: Callable[[], bool],
         keep_copies: Callable[[], None],
+        desk: Desk | None = None,
     ) -> None:
         self._policy, self._handlers, self._eyes, self._folders = policy, handlers, eyes, folders
         self._wanted, self._record, self._replaced = wanted, record, replaced
         self._keep_copies = keep_copies
+        self._desk = desk
+        self._end_time_at = float("inf")
         self._state = core.begin(policy)
         self._timer: events.Event | None = None
         self._root = 0
@@ -86,12 +129,21 @@ class Supervisor:
         now = time.monotonic()
         self._warm_at = now + min(1.0, self._interval(now))
         self._look_at, self._replaced_at = now + self._interval(now), now + REPLACED_EVERY_S
+        self._plan_reading(now)
         self._feed(events.ChildStarted(now))
         while not self._over():
             self._wait()
             self._signals()
             self._timers()
         return self._end()
+
+    def _plan_reading(self, now: float) -> None:
+        """Set when the end time is read next: in half an hour, and once shortly before the ask."""
+        self._end_time_at = float("inf")
+        if self._desk is None or self._policy.times is None:
+            return
+        soon = self._policy.times.ask_at - BEFORE_ASKING_S
+        self._end_time_at = min(now + END_TIME_EVERY_S, soon) if soon > now + 1.0 else float("inf")
 
     def _over(self) -> bool:
         return self._state.phase is events.Phase.ENDED
@@ -106,8 +158,14 @@ class Supervisor:
         return Ended(self._state, self._peak_bytes, sent, ran_out, slots)
 
     def _wait(self) -> None:
-        until = min(self._warm_at, self._look_at, self._replaced_at, self._timer.at if self._timer else self._look_at)
-        select.select([self._handlers.reader], [], [], max(until - time.monotonic(), 0.0))
+        timer_at = self._timer.at if self._timer else self._look_at
+        until = min(self._warm_at, self._look_at, self._replaced_at, self._end_time_at, timer_at)
+        descriptors = [self._handlers.reader]
+        if self._desk is not None:
+            descriptors += self._desk.descriptors()
+            due_at = self._desk.due_at()
+            until = until if due_at is None else min(until, due_at)
+        select.select(descriptors, [], [], max(until - time.monotonic(), 0.0))
 
     def _signals(self) -> None:
         numbers = self._handlers.arrived()
@@ -125,6 +183,8 @@ class Supervisor:
 
     def _reap(self) -> None:
         for reaped in child.reap():
+            if self._desk is not None and self._desk.reaped(reaped):
+                continue
             if reaped.pid == self._root:
                 self._root_ended(reaped)
         if self._state.status is not None and self._state.phase is not events.Phase.ENDED and not self._left():
@@ -138,7 +198,7 @@ class Supervisor:
 
     def _left(self) -> bool:
         """Return whether somebody is left for whom the link waits: all after TERM, else those who were asked."""
-        alive = set(process_tree.pids()) - {self._root}
+        alive = set(self._pids()) - {self._root}
         return bool(alive if self._terminated else alive & set(self._sent))
 
     def _timers(self) -> None:
@@ -152,11 +212,28 @@ class Supervisor:
             self._replaced_at = now + REPLACED_EVERY_S
             if not self._state.replaced and self._replaced():
                 self._feed(events.Replaced(now))
+            self._stopped_by_a_person(now)
+        if self._desk is not None:
+            self._desk.attend()
+            if now >= self._end_time_at:
+                self._plan_reading(now)
+                self._desk.read_end_time(self._new_times, lambda: self._feed(events.Replaced(time.monotonic())))
         if now >= self._look_at:
             self._look_at = now + self._interval(now)
             if self._eyes is not None:
                 self._feed(events.Looked(now, self._look(now)))
                 self._copy(now)
+
+    def _new_times(self, found: Times) -> None:
+        self._policy = self._policy._replace(times=found)
+        self._feed(events.TimesChanged(time.monotonic()))
+        self._plan_reading(time.monotonic())
+
+    def _stopped_by_a_person(self, now: float) -> None:
+        if self._desk is None or self._state.reason is not None:
+            return
+        if (reason := self._desk.told_to_stop()) is not None:
+            self._feed(events.SignalReceived(now, TERM, reason=reason))
 
     def _interval(self, now: float) -> float:
         times = self._policy.times
@@ -173,7 +250,7 @@ class Supervisor:
         assert self._eyes is not None
         if self._state.reason is not None and now >= self._open_at:
             self._open_at = now + OPEN_FILES_EVERY_S
-            self._open = process_tree.open_for_writing(self._folders)
+            self._open = process_tree.open_for_writing(self._folders, self._apart())
         unix = time.time()
         try:
             sight = self._eyes.look(now + later_s, unix + later_s, self._open)
@@ -237,7 +314,7 @@ class Supervisor:
 
     def _act(self, action: events.Action) -> None:
         if isinstance(action, events.Listen):
-            self._audience = audience(process_tree.read(), self._root, self._wanted)
+            self._audience = audience(process_tree.read(self._apart()), self._root, self._wanted)
             self._feed(events.Listened(time.monotonic(), self._audience.hearing))
         elif isinstance(action, events.SignalTraining):
             self._ask(action)
@@ -247,12 +324,36 @@ class Supervisor:
         elif isinstance(action, events.Kill):
             self._terminated = True
             self._send_all(9, f"ending it with KILL: {action.why}", "killed")
-        else:
+        elif isinstance(action, events.Say):
             messages.say(action.text)
+        elif self._desk is not None:
+            self._act_at_desk(self._desk, action)
+
+    def _act_at_desk(self, desk: Desk, action: events.Action) -> None:
+        if isinstance(action, events.NoteTerm):
+            desk.note_term()
+        elif isinstance(action, events.Inquire):
+            desk.inquire(self._learned)
+        elif isinstance(action, events.HandOver):
+            desk.hand_over()
+        elif isinstance(action, events.TakeBack):
+            desk.take_back()
+
+    def _learned(self, reason: Reason, runs_on: bool) -> None:
+        if reason.course is not Course.UNKNOWN:
+            messages.say(f"SIGTERM: {reason.sentence}")
+        self._record("reason_learned", course=reason.course.value, reason=reason.sentence)
+        self._feed(events.ReasonLearned(time.monotonic(), reason, runs_on))
+
+    def _apart(self) -> frozenset[int]:
+        return self._desk.pids() if self._desk is not None else frozenset()
+
+    def _pids(self) -> tuple[int, ...]:
+        return process_tree.pids(self._apart())
 
     def _ask(self, action: events.SignalTraining) -> None:
         if action.noted or action.pass_on is not None or action.candidate or self._audience is None:
-            self._audience = audience(process_tree.read(), self._root, self._wanted, action.candidate)
+            self._audience = audience(process_tree.read(self._apart()), self._root, self._wanted, action.candidate)
         targets = self._audience.targets
         if action.noted or action.pass_on is not None:
             number = action.pass_on or INT
@@ -274,7 +375,7 @@ class Supervisor:
         self._record("asked", course=action.reason.course.value, reason=action.reason.sentence, delivered=delivered)
 
     def _send_all(self, number: int, text: str, event: str) -> None:
-        pids = process_tree.pids()
+        pids = self._pids()
         if pids:
             messages.say(text)
         for pid in pids:

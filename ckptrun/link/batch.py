@@ -1,0 +1,438 @@
+"""A chain on Slurm: this job is one link of it, and hands over to the next.
+
+Rules of this file. The training is asked before the controller is; no answer of Slurm's is waited for while the training could be
+told something. A link has ended as continued only when its successor was seen in the queue. The last thing that is done is the turn
+`end`, and after it the exit, at once.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ckptrun.chain.home import ChainFolder
+from ckptrun.chain.links import LinkFiles
+from ckptrun.chain.state import stop_mark
+from ckptrun.early import TERM, USR1, USR2, Handlers
+from ckptrun.errors import TurnTaken
+from ckptrun.link import child, handover, messages, reason
+from ckptrun.link import supervision as core
+from ckptrun.link.errands import Errands, Procedure
+from ckptrun.link.handover import Handed, Office, Result
+from ckptrun.link.one_link import OneLink, Ran, Where, asked_for
+from ckptrun.link.outcome import Decision, End
+from ckptrun.link.succession import Verdict, wait_behind
+from ckptrun.link.times import Times
+from ckptrun.plan import Plan
+from ckptrun.slurm import commands, parse
+from ckptrun.slurm.fidelity import Same
+from ckptrun.slurm.job import Here
+from ckptrun.slurm.parse import JobRecord, Settings
+from ckptrun.words import Course, Outcome, Reason, Status
+
+# How long a signal of Slurm's may be behind the end of a training that heard its own (steps hear before the batch shell).
+SIGNAL_BEHIND_S, SIGNAL_BEHIND_SUCCESS_S = 2.0, 0.25
+SILENT_S = 20.0
+# What is left before Slurm's own end for writing the end turn.
+LAST_S = 2.0
+WITHOUT_END_S = 600.0
+_SUBMISSIONS = 3
+
+
+class BatchLink:
+    """One start of one link in a job. It is the desk of its supervisor."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        folder: ChainFolder,
+        handlers: Handlers,
+        here: Here,
+        record: JobRecord,
+        number: int,
+        verdict: Verdict,
+        same: Same,
+        script: str,
+        settings: Settings,
+        errands: Errands,
+        started_at: float,
+    ) -> None:
+        where = Where(here.node, str(here.job), record.restarts, here.batch_shell)
+        self._plan, self._folder, self._here, self._record = plan, folder, here, record
+        self._same, self._script, self._settings, self._verdict = same, script, settings, verdict
+        self._link = OneLink(plan, folder, handlers, number, where, verdict.after)
+        self._link.started_at = started_at
+        self._handlers, self._errands = handlers, errands
+        self._files = LinkFiles(folder, number + 1)
+        self._job_ends_at = self._monotonic(record.end_at)
+        self._start_turn = 0
+        self._handing = False
+        self._handed: Result | None = None
+        self._seen = False
+        self._unwanted = False
+        self._late: list[int] = []
+        self._termed = False
+        self._replaced = False
+
+    # --- one link from its turn to its exit
+
+    def run(self) -> int:
+        """Run the link; return our exit code."""
+        try:
+            return self._run()
+        except TurnTaken:
+            messages.say(f"another start has taken over chain {self._folder.id}: nothing is done here")
+            return TurnTaken.exit_code
+
+    def _run(self) -> int:
+        link = self._link
+        already = link.already_over() or self._stopped()
+        link.take_start(first=link.number == 1 and self._record.restarts == 0)
+        self._start_turn = link.last_turn
+        if already is not None:
+            return link.close(already, None).exit_code
+        if self._verdict.fence is not None:
+            messages.say("the last start ended without a word: waiting until nothing of it can be at work any more")
+            self._errands.wait_for(wait_behind(self._verdict.fence), self._handlers, self._note_late)
+        resumption = link.find_resumption()
+        link_times = link.times(self._end_at())
+        link.say_start(resumption, link_times, job=str(self._here.job), kill_wait_s=self._settings.kill_wait_s)
+        self._say_what_is_missing()
+        self._prepare()
+        if self._plan.successor == "start":
+            self.hand_over()
+        policy = core.Policy(
+            link_times,
+            link.so_far.saves,
+            bool(self._plan.checkpoints),
+            link.started_at,
+            in_slurm=True,
+            kill_wait_s=self._settings.kill_wait_s,
+        )
+        ran = link.supervise(resumption, policy, self, {"SLURM_DISABLE_STATUS": "1"})
+        return self._finish(ran)
+
+    def _stopped(self) -> Decision | None:
+        told = self.told_to_stop()
+        return Decision(Outcome.STOPPED, False, 75, told.sentence) if told is not None else None
+
+    def _end_at(self) -> float | None:
+        limits = [self._job_ends_at] if self._job_ends_at is not None else []
+        if self._plan.limit_s is not None:
+            limits.append(self._link.started_at + self._plan.limit_s)
+        return min(limits, default=None)
+
+    def _say_what_is_missing(self) -> None:
+        for doubt in self._same.doubts:
+            messages.say(doubt)
+        if not self._here.batch_shell and self._here.step is None:
+            messages.say(
+                "the script starts ckptrun without `exec`: a cancel, a requeue and the limit end the script, and ckptrun hears "
+                "none of them. Its own timer works; write `exec ckptrun ...` as the last line to make the rest right"
+            )
+
+    def _prepare(self) -> None:
+        try:
+            self._files.prepare(self._script)
+        except OSError as error:
+            messages.say(f"no room for the next link in {self._files.path} ({error.strerror}); the training goes on")
+
+    @staticmethod
+    def _monotonic(unix: float | None) -> float | None:
+        return None if unix is None else time.monotonic() + unix - time.time()
+
+    # --- the desk: what the supervisor asks for while the training runs
+
+    def pids(self) -> frozenset[int]:
+        """Return the pids of Slurm's commands under way."""
+        return self._errands.pids()
+
+    def descriptors(self) -> list[int]:
+        """Return what to wait on."""
+        return self._errands.descriptors()
+
+    def due_at(self) -> float | None:
+        """Return when a pause or a time-out is over."""
+        return self._errands.due_at()
+
+    def attend(self) -> None:
+        """Go on with what was answered."""
+        self._errands.attend()
+
+    def reaped(self, reaped: child.Reaped) -> bool:
+        """Take the end of a process; return whether it was a command of ours."""
+        return self._errands.reaped(reaped)
+
+    def note_term(self) -> None:
+        """Publish that a SIGTERM arrived: a successor that finds no end must know that there may have been a cancel."""
+        if self._termed:
+            return
+        self._termed = True
+        self._take("term")
+
+    def inquire(self, learned: Callable[[Reason, bool], None]) -> None:
+        """Ask the controller what the SIGTERM means."""
+
+        def told(record: JobRecord | None) -> None:
+            found = reason.of_term(record, self._record.restarts)
+            self._note_reason(found)
+            learned(found, record is not None and record.state in ("RUNNING", "SIGNALING"))
+
+        self._errands.begin(self._ask_for_job(), told)
+
+    def _note_reason(self, found: Reason) -> None:
+        if found.course is not Course.UNKNOWN:
+            self._take("term", reason=found.sentence, course=found.course.value)
+
+    def _take(self, kind: str, **facts: object) -> None:
+        try:
+            self._link.take(kind, **facts)
+        except TurnTaken:
+            self._replaced = True
+
+    def _ask_for_job(self) -> Procedure[JobRecord | None]:
+        said = yield commands.show_job(self._here.job)
+        assert said is not None
+        return parse.job_record(said.out) if said.code == 0 else None
+
+    def read_end_time(self, changed: Callable[[Times], None], lost: Callable[[], None]) -> None:
+        """Read the job's end time again: an administrator may have raised it, its owner lowered it, preemption has its own."""
+
+        def told(record: JobRecord | None) -> None:
+            if record is None:
+                return
+            if not record.at_work or record.restarts != self._record.restarts:
+                lost()
+                return
+            before = self._end_at()
+            self._job_ends_at = self._monotonic(record.end_at)
+            now = self._end_at()
+            if before is not None and now is not None and abs(now - before) > 1.0:
+                found = self._link.times(now)
+                if found is not None:
+                    messages.say(f"the job's end time has changed: {messages.will_ask(found)}")
+                    changed(found)
+
+        self._errands.begin(self._ask_for_job(), told)
+
+    def hand_over(self) -> None:
+        """Submit the successor, unless a bound or a person says that none may follow, or the job is to be requeued."""
+        seconds = time.monotonic() - self._link.started_at
+        hopeful = End(Status(0, None), asked=Course.GO_ON, ours=True, new_checkpoint=True, progress=True, seconds=seconds)
+        stop_file = self._plan.stop_file
+        hopeful = hopeful._replace(stop_file=stop_file is not None and os.path.exists(stop_file), limit_s=seconds)
+        if self._handing or self._plan.continue_with == "requeue" or self.told_to_stop() is not None:
+            return
+        if self._link.decide(hopeful).next:
+            self._begin_handing(0.0)
+
+    def _begin_handing(self, delay_s: float) -> None:
+        self._handing, self._handed = True, None
+        self._errands.begin(handover.hand_over(self._office(delay_s)), self._told_of_successor)
+
+    def _office(self, delay_s: float = 0.0) -> Office:
+        directory = os.environ.get("SLURM_SUBMIT_DIR") or self._same.directory
+        return Office(
+            self._here.job,
+            self._record.restarts,
+            self._files,
+            self._same,
+            dict(os.environ),
+            self._start_turn,
+            directory,
+            lambda: self._replaced or self._link.is_replaced(),
+            messages.say,
+            self._settings.min_job_age_s,
+            delay_s,
+        )
+
+    def _told_of_successor(self, result: Result) -> None:
+        self._handed = result
+        if result.handed is not Handed.QUEUED or result.job is None:
+            return
+        self._link.record("submitted", job=str(result.job), successor=self._link.number + 1)
+        messages.say(f"link {self._link.number + 1} is queued as job {result.job}; it starts when this job is over")
+        if self._unwanted:
+            self.take_back()
+            return
+
+        def looked(found: Result) -> None:
+            self._seen = found.handed is Handed.QUEUED
+            if found.handed is Handed.LOST:
+                messages.say(f"job {result.job} was accepted and is gone: submitting it again")
+                self._begin_handing(0.0)
+
+        self._errands.begin(handover.first_look(self._office(), result.job), looked)
+
+    def take_back(self) -> None:
+        """Cancel the successor that waits; one that is just being submitted is cancelled as soon as it is known."""
+        self._unwanted = True
+        if self._handing and self._handed is None:
+            return
+        if self._files.intended_at is not None:
+            self._errands.begin(handover.take_back(self._files.script), self._say_taken_back)
+
+    def _say_taken_back(self, jobs: tuple[str, ...]) -> None:
+        for job in jobs:
+            messages.say(f"job {job}, the next link, is cancelled")
+            self._link.record("taken_back", job=job)
+
+    def told_to_stop(self) -> Reason | None:
+        """Return that `ckptrun chain stop` was said, if it was."""
+        if stop_mark(self._folder) is None:
+            return None
+        return Reason(Course.STOP, "`ckptrun chain stop` said so")
+
+    # --- the end
+
+    def _finish(self, ran: Ran) -> int:
+        link = self._link
+        ran = self._find_out(ran)
+        while True:
+            decision = link.decide(ran.end._replace(replaced=ran.end.replaced or self._replaced))
+            if decision.outcome is not Outcome.COMPLETE:
+                link.stop_leftovers(self, self._note_late)
+            decision = self._settle(decision)
+            if TERM not in self._late:
+                break
+            ran = self._find_out(ran)
+        if decision.outcome is Outcome.REPLACED:
+            messages.say(decision.why)
+            return decision.exit_code
+        self._errands.abandon()
+        self._files.clear_away()
+        return link.close(decision, ran, turn=decision.outcome is not Outcome.LOST).exit_code
+
+    def _find_out(self, ran: Ran) -> Ran:
+        """Return the end with the reason for which the training was told to end, by us or by Slurm before us."""
+        state = ran.ended.state
+        end = ran.end
+        unknown = state.reason is not None and state.reason.course is Course.UNKNOWN
+        if not state.told and not unknown and TERM not in self._late:
+            self._wait_for_a_signal_behind(end)
+        if TERM in self._late or (unknown and end.asked in (None, Course.UNKNOWN)):
+            self._late = [number for number in self._late if number != TERM]
+            self.note_term()
+            record = self._ask_now()
+            found = reason.of_term(record, self._record.restarts)
+            self._note_reason(found)
+            return ran._replace(end=asked_for(end, found, ours=end.ours or end.status.signal is not None))
+        if state.told or unknown:
+            return ran
+        told = reason.of_unasked_end(self._ask_now(), self._record.restarts)
+        if told is None and (USR1 in self._late or USR2 in self._late):
+            told = Reason(Course.GO_ON, "a signal arrived: save and go on")
+        if told is None:
+            return ran
+        number = end.status.signal if end.status.signal is not None else (end.status.code or 0) - 128
+        return ran._replace(end=asked_for(end, told, ours=number in (TERM, USR1, USR2, 9)))
+
+    def _wait_for_a_signal_behind(self, end: End) -> None:
+        seconds = SIGNAL_BEHIND_SUCCESS_S if end.status.code == 0 else SIGNAL_BEHIND_S
+        until = time.monotonic() + seconds
+        self._errands.wait_until(lambda: bool(self._late), self._handlers, self._note_late, until)
+
+    def _note_late(self, number: int) -> None:
+        self._link.record("signal_received", signal=number)
+        if number in (TERM, USR1, USR2):
+            self._late.append(number)
+        if number == TERM:
+            self.note_term()
+
+    def _ask_now(self) -> JobRecord | None:
+        answers: list[JobRecord | None] = []
+        self._errands.begin(self._ask_for_job(), answers.append)
+        until = time.monotonic() + SILENT_S
+        self._errands.wait_until(lambda: bool(answers), self._handlers, self._note_late, until)
+        return answers[0] if answers else None
+
+    def _settle(self, decision: Decision) -> Decision:
+        """Make what was decided true: the successor stands in the queue, or none does."""
+        if decision.next:
+            if self._plan.continue_with == "requeue":
+                return self._requeue(decision)
+            return self._secure(decision)
+        if decision.outcome in (Outcome.COMPLETE, Outcome.CANCELLED, Outcome.STOPPED, Outcome.FAILED):
+            self._take_back_now()
+        return decision
+
+    def _secure(self, decision: Decision) -> Decision:
+        for _ in range(_SUBMISSIONS):
+            result = self._result_of_handing(decision)
+            if TERM in self._late:
+                return decision
+            if result is None:
+                return self._stranded("the controller did not take the next job in time")
+            if result.handed is Handed.QUEUED and result.job is not None:
+                result = self._wait_for(handover.confirm(self._office(), result.job, seen=self._seen)) or result
+            if result.handed in (Handed.QUEUED, Handed.SILENT):
+                return decision
+            if result.handed is Handed.CANCELLED:
+                return Decision(Outcome.STOPPED, False, 75, "its successor was cancelled")
+            if result.handed is Handed.NOT_OURS:
+                return Decision(Outcome.REPLACED, False, 75, "this job is not this chain's any more")
+            if result.handed is Handed.NEVER:
+                self._take_back_now()
+                return self._stranded(f"the next job would never start: {result.said}")
+            if result.handed is Handed.REFUSED:
+                return self._requeue(decision, f"sbatch: {result.said}")
+            self._handing, self._handed = False, None
+        return self._stranded("the next job was accepted and lost again and again")
+
+    def _result_of_handing(self, decision: Decision) -> Result | None:
+        if not self._handing:
+            self._begin_handing(decision.delay_s)
+        self._wait_until(lambda: self._handed is not None)
+        return self._handed
+
+    def _requeue(self, decision: Decision, because: str = "") -> Decision:
+        if because and (self._plan.continue_with == "resubmit" or not self._record.requeue):
+            return self._stranded(because)
+        if because:
+            messages.say(f"{because}; this job is requeued instead")
+        log = self._move_log_away()
+        result = self._wait_for(handover.requeue(self._here.job), in_spite_of_term=True)
+        if result is not None and result.handed is Handed.QUEUED:
+            messages.say(f"this job is requeued: it waits two minutes before it runs again{log}")
+            self._late.clear()
+            return Decision(Outcome.REQUEUED, False, 0, decision.why)
+        return self._stranded(f"{because}; scontrol requeue: {result.said if result else 'no answer'}".lstrip("; "))
+
+    def _move_log_away(self) -> str:
+        """A requeued job begins its log anew, and with it ours would be gone."""
+        path = self._record.fields.get("StdOut", "")
+        if not os.path.isfile(path) or os.environ.get("SLURM_OPEN_MODE") == "a":
+            return ""
+        kept = f"{path}.attempt-{self._link.attempt}"
+        try:
+            os.rename(path, kept)
+        except OSError:
+            return ""
+        return f"; its log so far is {kept}"
+
+    def _stranded(self, why: str) -> Decision:
+        return Decision(Outcome.STRANDED, False, 75, why)
+
+    def _take_back_now(self) -> None:
+        if self._files.intended_at is None and not self._handing:
+            return
+        if self._handing and self._handed is None:
+            self._unwanted = True
+            self._wait_until(lambda: self._handed is not None)
+        jobs = self._wait_for(handover.take_back(self._files.script))
+        self._say_taken_back(jobs or ())
+
+    def _wait_for(self, procedure: Procedure[Any], *, in_spite_of_term: bool = False) -> Any:
+        """Run a procedure while nothing is supervised; None where our time was over, or a SIGTERM came, before it ended."""
+        found: list[Any] = []
+        self._errands.begin(procedure, found.append)
+        self._wait_until(lambda: bool(found), in_spite_of_term=in_spite_of_term)
+        return found[0] if found else None
+
+    def _wait_until(self, over: Callable[[], bool], *, in_spite_of_term: bool = False) -> None:
+        until = (self._job_ends_at or time.monotonic() + WITHOUT_END_S) - LAST_S
+        self._errands.wait_until(
+            lambda: over() or (TERM in self._late and not in_spite_of_term), self._handlers, self._note_late, until
+        )

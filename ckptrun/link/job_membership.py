@@ -1,0 +1,280 @@
+"""Inside a Slurm job: which chain this start belongs to, and whether it leads, relays, or must not run at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from typing import Any
+
+from ckptrun import __version__
+from ckptrun.chain import claims, home, jobs
+from ckptrun.chain.history import History
+from ckptrun.chain.home import ChainFolder
+from ckptrun.chain.state import final_outcome, highest_link, why_live
+from ckptrun.chain.turns import Turns
+from ckptrun.early import HUP, INT, TERM, Handlers
+from ckptrun.errors import CkptrunError, Refused, TurnTaken
+from ckptrun.link import messages, succession
+from ckptrun.link.batch import BatchLink
+from ckptrun.link.errands import Errands, Pause, Procedure
+from ckptrun.link.relay import run_relay
+from ckptrun.link.succession import Place, Verdict
+from ckptrun.plan import Plan, from_json, to_json
+from ckptrun.slurm import commands, fidelity, parse
+from ckptrun.slurm.fidelity import Same
+from ckptrun.slurm.job import Here, has_clients
+from ckptrun.slurm.parse import Queued, Settings
+
+
+class _EndedBySignal(Exception):
+    """A signal ended us before the training existed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Inside:
+    """One ckptrun inside a job, from its start to its exit."""
+
+    def __init__(self, plan: Plan, handlers: Handlers, here: Here, state_home: str, started_at: float) -> None:
+        self._plan, self._handlers, self._here, self._home = plan, handlers, here, state_home
+        self._started_at = started_at
+        self._errands = Errands()
+
+    def run(self) -> int:
+        """Find our place and run the link; return our exit code. Raises Refused where this ckptrun must not run."""
+        if self._is_relay():
+            return run_relay(self._plan, self._handlers)
+        if not has_clients():
+            raise Refused(
+                f"inside job {self._here.job}, but scontrol and sbatch are not on PATH (a container?). Put ckptrun in front of the "
+                "container's command, outside of it: ckptrun singularity exec ... python train.py"
+            )
+        try:
+            return self._lead()
+        except _EndedBySignal as ended:
+            self._errands.abandon()
+            return 128 + ended.number
+
+    def _is_relay(self) -> bool:
+        """Return whether we run below the leader of this job: its marker names the last start of this very job."""
+        mailbox = os.environ.get("CKPTRUN_MAILBOX", "")
+        folder = ChainFolder(os.path.dirname(mailbox)) if mailbox else None
+        if folder is None or folder.id != os.environ.get("CKPTRUN_CHAIN"):
+            return False
+        starts = [turn for turn in Turns(folder.turns).read() if turn.kind == "start"]
+        facts = starts[-1].facts if starts else {}
+        marker = (os.environ.get("CKPTRUN_LINK"), os.environ.get("CKPTRUN_ATTEMPT"), str(self._here.job))
+        return marker == (str(facts.get("link")), str(facts.get("attempt")), facts.get("job"))
+
+    def _lead(self) -> int:
+        found = self._ask(succession.find_place(self._here, self._home, messages.say))
+        if isinstance(found, str):
+            raise Refused(found)
+        place: Place = found
+        if place.folder is None:
+            return self._begin(place)
+        base = os.environ.get("CKPTRUN_BASE", "")
+        verdict: Verdict = self._ask(succession.judge(place, self._here, int(base) if base.isdigit() else 0))
+        self._tell_of_predecessor(place.folder, verdict)
+        if not verdict.go:
+            messages.say(verdict.why)
+            return verdict.exit_code
+        facts = place.folder.facts() or {}
+        # Options as link 1 resolved them hold for the chain; the command is always this job's own.
+        plan = from_json(facts.get("plan") or {})._replace(command=self._plan.command, chain=None)
+        return self._run(plan, place, place.folder, verdict, facts)
+
+    def _ask(self, procedure: Procedure[Any]) -> Any:
+        return self._errands.wait_for(procedure, self._handlers, self._heard)
+
+    @staticmethod
+    def _heard(number: int) -> None:
+        if number in (HUP, INT, TERM):
+            raise _EndedBySignal(number)
+
+    def _run(self, plan: Plan, place: Place, folder: ChainFolder, verdict: Verdict, facts: dict[str, Any]) -> int:
+        slurm = facts.get("slurm") or {}
+        known = slurm.get("same") or {}
+        same = Same(tuple(known.get("options", ())), tuple(known.get("arguments", ())), str(known.get("directory", os.getcwd())))
+        if place.link == 1:
+            same = same._replace(doubts=tuple(known.get("doubts", ())))
+        settings = Settings(**slurm["settings"]) if slurm.get("settings") else Settings()
+        with open(folder.script, encoding="utf-8", errors="surrogateescape") as file:
+            script = file.read()
+        link = BatchLink(
+            *(plan, folder, self._handlers, self._here, place.record, place.link),
+            *(verdict, same, script, settings, self._errands, self._started_at),
+        )
+        return link.run()
+
+    def _tell_of_predecessor(self, folder: ChainFolder, verdict: Verdict) -> None:
+        """Record how the predecessor ended, where it could not do so itself."""
+        if verdict.predecessor is None:
+            return
+        link, outcome, why = verdict.predecessor
+        history = History(folder.events, messages.say)
+        ended = {event["link"] for event in history.events if event.get("event") == "ended"}
+        if link not in ended:
+            history.record("ended", link, 1, outcome=outcome, reason=why)
+
+    # --- link 1
+
+    def _begin(self, place: Place) -> int:
+        if not place.record.batch and self._plan.max_links != 1:
+            raise Refused(
+                f"job {self._here.job} has no batch script: nothing could be resubmitted. Submit a script whose last line is "
+                "`exec ckptrun ...` with sbatch, or say --max-links 1 to run one link here"
+            )
+        script = self._script(place)
+        joined = self._known_chain()
+        if joined is not None and final_outcome(Turns(joined.turns).read()) == "complete":
+            messages.say(f"chain {joined.id} is complete; nothing is started. Another --chain NAME begins a new one")
+            return 0
+        logs = self._ask(_log_names(self._here))
+        same = fidelity.same_job(script, place.record, logs, os.environ, self._plan.command)
+        settings: Settings = self._ask(_settings())
+        slurm = {"same": same._asdict(), "settings": settings._asdict(), "cluster": self._here.cluster, "job": str(self._here.job)}
+        if joined is not None:
+            return self._join(joined, place, script)
+        folder = self._create(place, script, slurm)
+        entered = jobs.Entry(
+            folder.id, 1, place.record.submitted_at, place.record.restarts, place.record.command, place.record.directory
+        )
+        if not jobs.enter(self._home, self._here.cluster, str(self._here.job), entered):
+            home.remove_unborn(folder)
+            raise Refused(
+                f"another ckptrun leads job {self._here.job}. Put the second training into a job of its own, or start it below the "
+                "first one's command"
+            )
+        return self._run(self._plan, Place(place.record, folder, 1), folder, Verdict(True), folder.facts() or {})
+
+    def _script(self, place: Place) -> str:
+        if not place.record.batch:
+            return ""
+        said = self._ask(_once(commands.batch_script(self._here.job)))
+        script: str = said.out if said.code == 0 else ""
+        if not script:
+            raise Refused(f"the script of job {self._here.job} cannot be read ({said.err.strip()}): nothing could be resubmitted")
+        if "ckptrun" not in script and _at_a_terminal() and self._plan.max_links != 1:
+            raise Refused(
+                f"the script of job {self._here.job} does not mention ckptrun: resubmitted, it would not start this training. "
+                "Put `exec ckptrun ...` into the script, or say --max-links 1 to run one link here"
+            )
+        return script
+
+    def _known_chain(self) -> ChainFolder | None:
+        name = self._named()
+        return home.open_chain(self._home, name) if name else None
+
+    def _named(self) -> str | None:
+        name = self._plan.chain
+        return f"{name[:53]}_{self._here.job.task}" if name and self._here.job.task is not None else name
+
+    def _join(self, folder: ChainFolder, place: Place, script: str) -> int:
+        """Go on with the unfinished chain that --chain names: a resume, and then our own start on it."""
+        if (living := self._why_live(folder)) is not None:
+            raise Refused(f"chain {folder.id} lives, and it is not doubled: {living}")
+        turns = Turns(folder.turns).read()
+        link = highest_link(turns) + 1
+        try:
+            resumed = Turns(folder.turns).take("resume", {"link": link}, after=turns[-1].number if turns else 0)
+        except TurnTaken:
+            raise Refused(f"chain {folder.id} was resumed by another in this moment") from None
+        History(folder.events, messages.say).record("joined", link, 1)
+        messages.say(f"going on with chain {folder.id}, which is not finished: this is its link {link}")
+        self._claim(folder)
+        entry = jobs.Entry(
+            folder.id, link, place.record.submitted_at, place.record.restarts, place.record.command, place.record.directory
+        )
+        jobs.enter(self._home, self._here.cluster, str(self._here.job), entry)
+        verdict = Verdict(True, after=resumed.number)
+        return self._run(self._plan, Place(place.record, folder, link), folder, verdict, folder.facts() or {})
+
+    def _create(self, place: Place, script: str, slurm: dict[str, Any]) -> ChainFolder:
+        name = place.record.fields.get("JobName", "job")
+        wanted = self._named() or _id(f"{name}-{self._here.job}")
+        facts = {"created": time.time(), "directory": os.getcwd(), "node": self._here.node, "plan": to_json(self._plan)}
+        try:
+            folder = home.create_chain(self._home, wanted, {"version": __version__, **facts, "slurm": slurm}, script)
+        except OSError as error:
+            raise CkptrunError(
+                f"no chain can be created in {self._home} ({error.strerror}). Set CKPTRUN_HOME to a folder with room that is yours"
+            ) from None
+        try:
+            self._claim(folder)
+        except Refused:
+            home.remove_unborn(folder)
+            raise
+        return folder
+
+    def _claim(self, folder: ChainFolder) -> None:
+        def is_live(other: str) -> str | None:
+            known = home.open_chain(self._home, other)
+            return self._why_live(known) if known is not None else None
+
+        for path in self._plan.checkpoints:
+            claimed = claims.claim(self._home, path, folder.id, is_live)
+            if claimed.previous is not None:
+                messages.say(f"{os.path.relpath(path)} was chain {claimed.previous}'s, of which nothing lives: taken over")
+
+    def _why_live(self, folder: ChainFolder) -> str | None:
+        """Return in words what of a chain lives: one of its jobs in the queue, or, for a chain without Slurm, a process."""
+        if not (folder.facts() or {}).get("slurm"):
+            return why_live(folder)
+        while (queue := self._ask(_queue())) is None:
+            self._ask(_pause())
+        return live_job(folder, queue)
+
+
+def live_job(folder: ChainFolder, queue: tuple[Queued, ...]) -> str | None:
+    """Return in words which job of a chain waits or runs, None for none."""
+    starts = [turn for turn in Turns(folder.turns).read() if turn.kind == "start"]
+    known = {str(turn.facts.get("job")) for turn in starts}
+    known.add(str(((folder.facts() or {}).get("slurm") or {}).get("job")))
+    for one in queue:
+        if not (one.waiting or one.at_work):
+            continue
+        if one.job in known or one.command.startswith(folder.links + os.sep):
+            return f"job {one.job} {'waits' if one.waiting else 'runs'}; `ckptrun chain stop {folder.id}` stops it"
+    return None
+
+
+def _once(call: commands.Call) -> Procedure[commands.Said]:
+    said = yield call
+    assert said is not None
+    return said
+
+
+def _pause() -> Procedure[None]:
+    yield Pause(5.0)
+
+
+def _queue() -> Procedure[tuple[Queued, ...] | None]:
+    said = yield commands.queue_of_user()
+    assert said is not None
+    return parse.queue(said.out) if said.code == 0 else None
+
+
+def _log_names(here: Here) -> Procedure[tuple[str, str]]:
+    said = yield commands.log_names(here.job)
+    assert said is not None
+    line = said.out.splitlines()[0] if said.code == 0 and said.out.strip() else ""
+    return line[:4000].strip(), line[4000:].strip()
+
+
+def _settings() -> Procedure[Settings]:
+    said = yield commands.show_config()
+    assert said is not None
+    return parse.settings(said.out)
+
+
+def _id(text: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", text).lstrip(".-") or "job"
+    return name if len(name) <= 64 else name[: 64 - 22].rstrip("-") + name[-22:]
+
+
+def _at_a_terminal() -> bool:
+    return os.isatty(0) or os.isatty(2)

@@ -1,0 +1,340 @@
+"""One start of one link, wherever it runs: take the turn, find what to resume from, supervise, decide, record, end.
+
+Rules of this file. A link trains only after it has taken its turn (`turns/`). Whatever is said to be over is over before the next
+link starts: what is left of a process tree is stopped first. A ledger that fails while the training runs stops nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ckptrun import durations
+from ckptrun.chain.history import History
+from ckptrun.chain.home import ChainFolder
+from ckptrun.chain.liveness import me, process_started
+from ckptrun.chain.model import ChainSoFar, so_far
+from ckptrun.chain.turns import PreparedTurn, Turns
+from ckptrun.early import CHLD, TERM, Handlers
+from ckptrun.errors import CkptrunError, Stranded
+from ckptrun.link import child, messages, process_tree
+from ckptrun.link import supervision as core
+from ckptrun.link.outcome import Decision, End, decide
+from ckptrun.link.resuming import Resumption, find_resumption, keep_copies
+from ckptrun.link.supervisor import Desk, Ended, Eyes, Supervisor
+from ckptrun.link.times import Times, times
+from ckptrun.plan import Plan, resume_words
+from ckptrun.words import Outcome, Reason, Status
+
+LEFTOVER_TERM_S = 5.0
+
+
+class Where(NamedTuple):
+    """Where a link runs: outside Slurm `job` is None; `node` is Slurm's name for it inside."""
+
+    node: str
+    job: str | None = None
+    restart: int = 0
+    batch_shell: bool = False
+
+
+class Ran(NamedTuple):
+    """A training that has ended: what the loop saw, from what it resumed, how long it ran, and the facts that decide."""
+
+    ended: Ended
+    resumption: Resumption
+    seconds: float
+    end: End
+
+
+class OneLink:
+    """One start of link `number`. `last_turn` is the number of our own last turn, or of the one that we build on."""
+
+    def __init__(self, plan: Plan, folder: ChainFolder, handlers: Handlers, number: int, where: Where, last_turn: int) -> None:
+        self.plan, self.folder, self.handlers, self.number, self.where = plan, folder, handlers, number, where
+        self.attempt = where.restart + 1
+        self.turns = Turns(folder.turns)
+        self.history = History(folder.events, messages.say)
+        self.started_at = time.monotonic()
+        self.last_turn = last_turn
+        self._prepared: PreparedTurn | None = None
+
+    def record(self, event: str, **facts: object) -> None:
+        """Write one event of this link into the history."""
+        self.history.record(event, self.number, self.attempt, **facts)
+
+    @property
+    def so_far(self) -> ChainSoFar:
+        """Return what the chain's events add up to now."""
+        return so_far(self.history.events)
+
+    def is_replaced(self) -> bool:
+        """Return whether a turn after our own last exists."""
+        return self.turns.passed(self.last_turn)
+
+    # --- before the training
+
+    def already_over(self) -> Decision | None:
+        """Return the decision to start nothing, where the done-file or the stop file stands."""
+        plan = self.plan
+        if plan.done_file is not None and os.path.exists(plan.done_file):
+            return Decision(Outcome.COMPLETE, False, 0, f"{plan.done_file} exists, nothing is left to do")
+        if plan.stop_file is not None and os.path.exists(plan.stop_file):
+            return Decision(Outcome.STOPPED, False, 75, f"the stop file {plan.stop_file} exists, nothing is started")
+        return None
+
+    def take_start(self, *, first: bool) -> None:
+        """Take the turn `start`. Raises TurnTaken; CkptrunError, for a later link Stranded, where nothing can be written."""
+        _, boot_id, pid, pid_started = me()
+        where = self.where
+        facts: dict[str, Any] = {"link": self.number, "attempt": self.attempt, "job": where.job, "restart": where.restart}
+        facts |= {"node": where.node, "boot_id": boot_id, "pid": pid, "pid_started": pid_started}
+        if where.job is not None:
+            facts["batch_shell"] = where.batch_shell
+        try:
+            self.last_turn = self.turns.take("start", facts, after=self.last_turn).number
+        except OSError as error:
+            text = f"link {self.number} of {self.folder.id} cannot take its turn in {self.folder.turns} ({error.strerror})"
+            raise (CkptrunError if first else Stranded)(f"{text}: it does not train") from None
+        self._prepare_end()
+
+    def take(self, kind: str, **facts: object) -> bool:
+        """Take a turn in the middle of the link; return False where the file system does not let us. Raises TurnTaken."""
+        try:
+            self.last_turn = self.turns.take(kind, {"link": self.number, "attempt": self.attempt, **facts}, self.last_turn).number
+        except OSError as error:
+            messages.say(f"the turn {kind} of link {self.number} could not be written to {self.folder.turns} ({error.strerror})")
+            return False
+        return True
+
+    def _prepare_end(self) -> None:
+        try:
+            self._prepared = self.turns.prepare_end(self.number, self.attempt)
+        except OSError as error:
+            messages.say(f"no room for the end of this link in {self.folder.turns} ({error.strerror}); the training goes on")
+
+    def find_resumption(self) -> Resumption:
+        """Return what this start resumes from. Raises CkptrunError, and the link has ended as stopped."""
+        try:
+            return find_resumption(self.plan, self.folder.id, self.number, self.so_far, self.record)
+        except CkptrunError as error:
+            self.close(Decision(Outcome.STOPPED, False, error.exit_code, str(error)), None, silent=True)
+            raise
+
+    def times(self, end_at: float | None) -> Times | None:
+        """Return when to ask, to send TERM and to KILL in a link that must be over at `end_at` (monotonic; None for never)."""
+        if end_at is None:
+            return None
+        found = times(self.started_at, end_at, self.so_far.saves, self.plan.margin_s)
+        said = any(event.get("event") == "warned" and event.get("about") == "limit" for event in self.history.events)
+        if found.needed_limit_s is not None and not said:
+            text = messages.limit_too_short(found)
+            messages.say(text)
+            self.record("warned", about="limit", text=text)
+        return found
+
+    def say_start(self, resumption: Resumption, link_times: Times | None, **facts: object) -> None:
+        """Print and record the line at the start."""
+        now = time.monotonic()
+        sees = bool(self.plan.checkpoints)
+        bound = self.plan.links_bound
+        messages.say(messages.starting(self.folder.id, self.number, resumption, link_times, sees=sees, bound=bound, now=now))
+        offset = time.time() - now
+        self.record(
+            "started",
+            resumed=resumption.resumes,
+            checkpoint=resumption.checkpoint.path if resumption.checkpoint else None,
+            limit_s=round(link_times.limit_s, 3) if link_times else None,
+            end_at=round(link_times.end_at + offset, 3) if link_times else None,
+            ask_at=round(link_times.ask_at + offset, 3) if link_times else None,
+            margin_s=round(link_times.margin_s, 3) if link_times else None,
+            why=link_times.why if link_times else "no time limit",
+            **facts,
+        )
+
+    # --- the training
+
+    def supervise(
+        self, resumption: Resumption, policy: core.Policy, desk: Desk | None = None, variables: dict[str, str] | None = None
+    ) -> Ran:
+        """Run the training to its end. Raises CkptrunError where it cannot be started; then the link has failed."""
+        known = self.so_far
+        wanted = None if self.plan.signal == "auto" else _signal_number(self.plan.signal)
+        supervisor = Supervisor(
+            policy,
+            self.handlers,
+            self._eyes(),
+            self.plan.checkpoints,
+            wanted,
+            self.record,
+            self.is_replaced,
+            lambda: keep_copies(self.plan, self.folder.id, self.record),
+            desk,
+        )
+        try:
+            ended = supervisor.run(lambda: self._start_child(resumption, policy.times, variables or {}))
+        except CkptrunError as error:
+            self.close(Decision(Outcome.FAILED, False, error.exit_code, str(error)), None, silent=True)
+            raise
+        seconds = time.monotonic() - self.started_at
+        return Ran(ended, resumption, seconds, self._end(ended, known, seconds, policy.times))
+
+    def _eyes(self) -> Eyes | None:
+        if not self.plan.checkpoints:
+            return None
+        from ckptrun.checkpoints.watch import Watch
+
+        return Watch(self.plan.checkpoints, time.time())
+
+    def _start_child(self, resumption: Resumption, link_times: Times | None, variables: dict[str, str]) -> int:
+        command = self.plan.command
+        if resumption.resumes and self.plan.resume_flag is not None:
+            path = resumption.checkpoint.path if resumption.checkpoint else ""
+            command += resume_words(self.plan.resume_flag, checkpoint=path, link=self.number, chain=self.folder.id)
+        environment = dict(os.environ) | {
+            "CKPTRUN": "1",
+            "CKPTRUN_CHAIN": self.folder.id,
+            "CKPTRUN_LINK": str(self.number),
+            "CKPTRUN_RESUME": "1" if resumption.resumes else "0",
+            "CKPTRUN_CHECKPOINT": resumption.checkpoint.path if resumption.checkpoint else "",
+            "CKPTRUN_END_TIME": str(int(link_times.end_at - time.monotonic() + time.time())) if link_times else "",
+            "CKPTRUN_ATTEMPT": str(self.attempt),
+            "CKPTRUN_MAILBOX": self.folder.mailbox,
+        }
+        environment |= variables
+        environment.pop("CKPTRUN_BASE", None)
+        child.become_subreaper()
+        pid = child.start(command, environment, self.handlers.mask)
+        _, boot_id, _, _ = me()
+        facts = {"pid": pid, "pid_started": process_started(pid), "boot_id": boot_id, "node": self.where.node}
+        self.record("child_started", **facts, argv=list(command))
+        return pid
+
+    def _end(self, ended: Ended, known: ChainSoFar, seconds: float, link_times: Times | None) -> End:
+        state = ended.state
+        status = state.status or Status(None, TERM)
+        self.record("child_exited", code=status.code, signal=status.signal, peak_bytes=ended.peak_bytes)
+        number = status.signal if status.signal is not None else (status.code or 0) - 128
+        plan = self.plan
+        end = End(
+            status=status,
+            done=plan.done_file is not None and os.path.exists(plan.done_file),
+            new_checkpoint=state.sight.new,
+            progress=_progress(plan, ended, known),
+            reached_ask=state.by_time and state.told,
+            out_of_memory=ended.out_of_memory,
+            peak_bytes=ended.peak_bytes,
+            seconds=seconds,
+            limit_s=link_times.limit_s if link_times else None,
+            stop_file=plan.stop_file is not None and os.path.exists(plan.stop_file),
+            replaced=state.replaced or self.is_replaced(),
+        )
+        ours = state.our_end is not None or number in ended.signals
+        return asked_for(end, state.reason, ours=ours) if state.reason and state.told else end
+
+    def decide(self, end: End) -> Decision:
+        """Return what the end of the training means for the chain."""
+        return decide(end, self.plan, self.so_far)
+
+    # --- the end
+
+    def close(self, decision: Decision, ran: Ran | None, *, silent: bool = False, turn: bool = True) -> Decision:
+        """Record the end of the link and take its turn (a link that is replaced, or cannot know how it ends, takes none)."""
+        self._record_end(decision, ran)
+        if turn:
+            self._end_turn(decision.outcome)
+        if not silent:
+            messages.say(self._last_line(decision, ran.seconds if ran else 0.0))
+        return decision
+
+    def _end_turn(self, outcome: Outcome) -> None:
+        facts = {"link": self.number, "attempt": self.attempt, "outcome": outcome.value}
+        try:
+            if self._prepared is not None:
+                turn = self.turns.take_prepared(self._prepared, "end", facts, after=self.last_turn)
+            else:
+                turn = self.turns.take("end", facts, after=self.last_turn)
+        except OSError as error:
+            messages.say(f"the end of link {self.number} could not be written to {self.folder.turns} ({error.strerror})")
+            return
+        self.last_turn = turn.number
+
+    def _record_end(self, decision: Decision, ran: Ran | None) -> None:
+        ended, end = (ran.ended, ran.end) if ran else (None, None)
+        newest = ended.state.sight.newest if ended else None
+        if newest is None and ran is not None:
+            newest = ran.resumption.checkpoint
+        self.record(
+            "ended",
+            outcome=decision.outcome.value,
+            reason=decision.why,
+            exit_code=end.status.exit_code if end else decision.exit_code,
+            seconds=round(ran.seconds if ran else 0.0, 3),
+            asked=end.asked.value if end and end.asked else None,
+            reached_ask=bool(end and end.reached_ask),
+            progress=end.progress if end else None,
+            short=decision.short,
+            unsaved=decision.unsaved,
+            retried=decision.retried,
+            checkpoint=newest.path if newest else None,
+            step=newest.step if newest and not (ended and ended.slots) else None,
+            size=newest.size if newest else None,
+        )
+
+    def _last_line(self, decision: Decision, seconds: float) -> str:
+        text = f"link {self.number} ended after {durations.show(seconds)}: {decision.outcome.value}: {decision.why}"
+        if decision.next:
+            return f"{text}; {messages.what_follows(self.number + 1, decision, self.where.job is not None)}"
+        if decision.outcome is Outcome.COMPLETE:
+            return f"{text}. Chain {self.folder.id} is complete"
+        return f"{text}. {messages.how_to_go_on(self.folder.id, decision, self.where.job is not None)}"
+
+    def stop_leftovers(self, desk: Desk | None = None, heard: Callable[[int], None] = lambda _number: None) -> None:
+        """Stop what is left of the process tree, orphans included: nothing of this link may run beside the next.
+
+        Signals that arrive meanwhile go to `heard`; commands of the desk's own are left alone.
+        """
+        apart = desk.pids() if desk is not None else frozenset()
+        for number, wait_s in ((TERM, LEFTOVER_TERM_S), (9, 60.0)):
+            pids = process_tree.pids(apart)
+            if not pids:
+                return
+            messages.detail(f"stopping {len(pids)} processes that outlived the training")
+            for pid in pids:
+                child.send(pid, number)
+            self.record("terminated" if number == TERM else "killed", pids=list(pids))
+            until = time.monotonic() + wait_s
+            while process_tree.pids(apart) and (left := until - time.monotonic()) > 0:
+                select.select([self.handlers.reader], [], [], left)
+                for signal in self.handlers.arrived():
+                    if signal != CHLD:
+                        heard(signal)
+                for reaped in child.reap():
+                    if desk is not None:
+                        desk.reaped(reaped)
+
+
+def asked_for(end: End, reason: Reason, *, ours: bool) -> End:
+    """Return the end as one that was asked for, for this reason."""
+    return end._replace(asked=reason.course, asked_for=reason.sentence, ours=ours)
+
+
+def _progress(plan: Plan, ended: Ended, known: ChainSoFar) -> bool | None:
+    """Return whether the link brought the chain further: a higher step than any before or, without steps, a new checkpoint."""
+    if not plan.checkpoints:
+        return None
+    sight = ended.state.sight
+    if not sight.new or sight.newest is None:
+        return False
+    if sight.newest.step is None or ended.slots or known.best_step is None:
+        return True
+    return sight.newest.step > known.best_step
+
+
+def _signal_number(name: str) -> int:
+    import signal
+
+    return int(signal.Signals[f"SIG{name}"])

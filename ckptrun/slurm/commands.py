@@ -1,0 +1,87 @@
+"""The only place that names sbatch, scontrol, squeue, sacct and scancel: one function per call.
+
+A function returns a `Call`; who carries it out is the caller's affair, because a controller that is frozen takes 20 s to say so,
+and a link has signals to hear meanwhile. Client time-outs are longer than Slurm's own (MessageTimeout, 10 s, and twice that for
+reading): a command that is cut before its own time-out has said nothing, and a submission may have been accepted.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ckptrun.slurm.parse import QUEUE_FORMAT, JobId
+
+_READ_S = 30.0
+_SUBMIT_S = 40.0
+
+
+class Call(NamedTuple):
+    """One command: its words, how long it may take, its environment (None for our own) and folder."""
+
+    argv: tuple[str, ...]
+    timeout_s: float
+    environment: dict[str, str] | None = None
+    directory: str | None = None
+
+
+class Said(NamedTuple):
+    """What a command said. `code` is None where it ran out of time, 127 where there is no such program."""
+
+    code: int | None
+    out: str
+    err: str
+
+
+def show_job(job: JobId) -> Call:
+    """Ask for one job's record."""
+    return Call(("scontrol", "-o", "-d", "show", "job", str(job)), _READ_S)
+
+
+def batch_script(job: JobId) -> Call:
+    """Ask for the script as Slurm runs it."""
+    return Call(("scontrol", "write", "batch_script", str(job), "-"), _READ_S)
+
+
+def show_config() -> Call:
+    """Ask for the cluster's configuration."""
+    return Call(("scontrol", "show", "config"), _READ_S)
+
+
+def log_names(job: JobId) -> Call:
+    """Ask for the names of the logs with their patterns; `scontrol show job` has them filled in."""
+    return Call(("squeue", "-h", "-j", str(job), "-O", "STDOUT:4000,STDERR:4000"), _READ_S)
+
+
+def queue_of_user() -> Call:
+    """Ask for all jobs of this user, those that have ended within MinJobAge included."""
+    return Call(("squeue", "--me", "-h", "-t", "all", "-o", QUEUE_FORMAT), _READ_S)
+
+
+def accounting(job: JobId) -> Call:
+    """Ask accounting for one job, every run of it. It may not exist, and learns of a job some seconds late."""
+    return Call(("sacct", "-n", "-P", "-X", "-D", "-j", str(job), "-o", "state,submitline"), _READ_S)
+
+
+def submit(options: tuple[str, ...], script: str, arguments: tuple[str, ...], environment: dict[str, str], directory: str) -> Call:
+    """Submit a script. The words are an argument list: no shell reads them."""
+    return Call(("sbatch", "--parsable", *options, script, *arguments), _SUBMIT_S, environment, directory)
+
+
+def keep_from_requeue(job: JobId) -> Call:
+    """Say that a running job must not come back."""
+    return Call(("scontrol", "update", f"JobId={job}", "Requeue=0"), _READ_S)
+
+
+def requeue(job: JobId) -> Call:
+    """Start a running job again, under its own id."""
+    return Call(("scontrol", "requeue", str(job)), _READ_S)
+
+
+def cancel(job: JobId) -> Call:
+    """Cancel a job."""
+    return Call(("scancel", str(job)), _READ_S)
+
+
+def signal_batch_shell(job: JobId, name: str) -> Call:
+    """Send a signal to a job's batch shell alone."""
+    return Call(("scancel", "--batch", f"--signal={name}", str(job)), _READ_S)

@@ -1,0 +1,227 @@
+"""PURE. What sbatch, scontrol, squeue and sacct print -> values.
+
+Sources: the output of Slurm 22.05.8, recorded in tests/slurm. JSON is not used: it needs 21.08 or 23.02, depending on the command.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import NamedTuple
+
+_ENDED = frozenset(
+    {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE", "OUT_OF_MEMORY", "REVOKED"}
+)
+_AT_WORK = frozenset({"RUNNING", "COMPLETING", "SIGNALING", "SUSPENDED", "STOPPED", "STAGE_OUT", "CONFIGURING", "RESIZING"})
+
+
+class JobId(NamedTuple):
+    """A job's address: its id, or for an array task the array's id and the task's number.
+
+    The bare id of an array task must never be used: that of the last task names the whole array.
+    """
+
+    number: int
+    task: int | None = None
+
+    def __str__(self) -> str:
+        return str(self.number) if self.task is None else f"{self.number}_{self.task}"
+
+
+def job_id(text: str) -> JobId | None:
+    """Return the address that a text is, None for anything else (an array's `5_[1-3]`, words, an option)."""
+    found = re.fullmatch(r"(\d{1,10})(?:_(\d{1,10}))?", text)
+    return JobId(int(found[1]), int(found[2]) if found[2] else None) if found else None
+
+
+class JobRecord(NamedTuple):
+    """What the controller says of one job. Times are Unix seconds, None where they are not known; `fields` is all it said."""
+
+    state: str
+    reason: str
+    restarts: int
+    end_at: float | None
+    submitted_at: float | None
+    preempt_at: float | None
+    requeue: bool
+    batch: bool
+    command: str
+    directory: str
+    fields: dict[str, str]
+
+    @property
+    def at_work(self) -> bool:
+        """Return whether the job has nodes: running, about to, or on its way out."""
+        return self.state in _AT_WORK
+
+    @property
+    def ended(self) -> bool:
+        """Return whether the job is over."""
+        return self.state in _ENDED
+
+
+def job_record(text: str) -> JobRecord | None:
+    """Read one line of `scontrol -o show job`; None where it is none.
+
+    Values may hold blanks and even ` Name=`; the names are known to begin with a capital letter and to follow a blank. What comes
+    last wins nowhere that matters here: Command and WorkDir are read up to the name that is known to follow them.
+    """
+    if not text.startswith("JobId="):
+        return None
+    fields: dict[str, str] = {}
+    for found in re.finditer(r"(?:^| )([A-Z][A-Za-z:/_]*)=(.*?)(?= [A-Z][A-Za-z:/_]*=|$)", text.strip()):
+        fields.setdefault(found[1], found[2].strip())
+    command = re.search(r" Command=(.*?) WorkDir=", text)
+    directory = re.search(r" WorkDir=(.*?) (?:AdminComment=|Comment=|StdErr=|StdIn=|StdOut=|Power=|$)", text)
+    restarts = fields.get("Restarts", "0")
+    return JobRecord(
+        state=fields.get("JobState", ""),
+        reason=fields.get("Reason", ""),
+        restarts=int(restarts) if restarts.isdigit() else 0,
+        end_at=utc(fields.get("EndTime", "")),
+        submitted_at=utc(fields.get("SubmitTime", "")),
+        preempt_at=utc(fields.get("PreemptTime", "")),
+        requeue=fields.get("Requeue") == "1",
+        batch=fields.get("BatchFlag", "0") != "0",
+        command=command[1] if command else "",
+        directory=directory[1] if directory else "",
+        fields=fields,
+    )
+
+
+def utc(text: str) -> float | None:
+    """Return the Unix time of `2026-11-24T14:06:12`. Slurm's commands print the reader's time: `commands` asks them for UTC."""
+    found = re.match(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)", text)
+    if not found:
+        return None
+    year, month, day, hours, minutes, seconds = (int(part) for part in found.groups())
+    # Days since 1970 in the Gregorian calendar, with years that begin in March; `calendar` would cost the start 3 ms.
+    year, month = (year, month - 3) if month > 2 else (year - 1, month + 9)
+    days = 365 * year + year // 4 - year // 100 + year // 400 + (153 * month + 2) // 5 + day - 1 - 719468
+    return float(days * 86400 + hours * 3600 + minutes * 60 + seconds)
+
+
+class Queued(NamedTuple):
+    """One line of the queue: a job, its state and pending reason, what it waits for, its name, and its script with arguments."""
+
+    job: str
+    state: str
+    reason: str
+    dependency: str
+    command: str
+
+    @property
+    def waiting(self) -> bool:
+        """Return whether the job is still to start."""
+        return self.state in ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
+
+    @property
+    def at_work(self) -> bool:
+        """Return whether the job has nodes."""
+        return self.state in _AT_WORK
+
+    def runs(self, script: str) -> bool:
+        """Return whether the job's script is this path. Arguments follow it unquoted: compare, never split."""
+        return self.command == script or self.command.startswith(script + " ")
+
+
+QUEUE_FORMAT = "%i|%T|%r|%E|%o"
+
+
+def queue(text: str) -> tuple[Queued, ...]:
+    """Read the lines of `squeue -h -o QUEUE_FORMAT`."""
+    lines = (line.split("|", 4) for line in text.splitlines())
+    return tuple(Queued(*(part.strip() for part in parts)) for parts in lines if len(parts) == 5)
+
+
+class Answer(str, Enum):
+    """What became of a submission."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"  # certainly no job, and the same again would be refused again
+    LATER = "later"  # certainly no job, and the same may work later
+    UNKNOWN = "unknown"  # there may be a job: look before anything is tried again
+
+
+class Submission(NamedTuple):
+    """The answer to one `sbatch`: what became of it, the job where it was accepted, and what was said."""
+
+    answer: Answer
+    job: JobId | None
+    said: str
+
+
+# Limits on submitted jobs, and a controller that is down: no job came of it, and none is wrong with ours.
+_LATER = re.compile(
+    r"connect failure|Unable to contact slurm controller|SubmitJob|MaxSubmit|Job violates accounting/QOS policy|"
+    r"Resource temporarily unavailable|temporarily unable to accept|Slurm temporarily|too many|MaxJobCount|Node count|"
+    r"Job limit|queue is full|Required partition not available",
+    re.IGNORECASE,
+)
+_UNKNOWN = re.compile(r"timed out|Connection reset|Zero Bytes|receive failure|Unspecified error|I/O error", re.IGNORECASE)
+
+
+def submission(code: int | None, out: str, err: str) -> Submission:
+    """Read what `sbatch --parsable` did. `code` is None where it was killed or ran out of time without an answer."""
+    said = _said(err) or out.strip()
+    first = out.strip().splitlines()[0].split(";")[0] if out.strip() else ""
+    if code == 0 and (job := job_id(first)) is not None:
+        return Submission(Answer.ACCEPTED, job, said)
+    if code is None or code < 0 or (code >= 128 and code != 255) or code == 0:
+        return Submission(Answer.UNKNOWN, None, said or "sbatch ended without an answer")
+    if _LATER.search(err):
+        return Submission(Answer.LATER, None, said)
+    if _UNKNOWN.search(err):
+        return Submission(Answer.UNKNOWN, None, said)
+    return Submission(Answer.REFUSED, None, said or f"sbatch ended with exit code {code}")
+
+
+def _said(err: str) -> str:
+    """Return the last line that a command said, without its own name."""
+    lines = [line.strip() for line in err.splitlines() if line.strip()]
+    text = re.sub(r"^\w+: (?:error|fatal): ", "", lines[-1]) if lines else ""
+    return re.sub(r"^Batch job submission failed: ", "", text)
+
+
+def silent(code: int | None, err: str) -> bool:
+    """Return whether a command failed because the controller did not answer."""
+    if code == 0:
+        return False
+    return code is None or code < 0 or re.search(r"timed out|Unable to contact|connect|Connection|receive failure", err) is not None
+
+
+def unknown_job(code: int | None, err: str) -> bool:
+    """Return whether the controller answered that it knows no such job."""
+    return code not in (0, None) and "Invalid job id" in err
+
+
+class Settings(NamedTuple):
+    """What of the cluster's configuration a link needs, in seconds."""
+
+    kill_wait_s: float = 30.0
+    min_job_age_s: float = 300.0
+    proctrack: str = ""
+
+
+def settings(text: str) -> Settings:
+    """Read `scontrol show config`; what is missing keeps Slurm's own default."""
+
+    def number(name: str, default: float) -> float:
+        found = re.search(rf"^{name}\s*=\s*(\d+)", text, re.MULTILINE)
+        return float(found[1]) if found else default
+
+    proctrack = re.search(r"^ProctrackType\s*=\s*(\S+)", text, re.MULTILINE)
+    return Settings(number("KillWait", 30.0), number("MinJobAge", 300.0), proctrack[1] if proctrack else "")
+
+
+class Accounted(NamedTuple):
+    """What accounting says of a job: its state in one word, and how it was submitted."""
+
+    state: str
+    submit_line: str
+
+
+def accounted(text: str) -> tuple[Accounted, ...]:
+    """Read `sacct -n -P -X -o state,submitline`, one line a run of the job, the newest last."""
+    lines = (line.partition("|") for line in text.splitlines() if line.strip())
+    return tuple(Accounted(state.split(" ")[0], line) for state, _, line in lines)
