@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from tests.cluster import install
 from tests.cluster import lab as labs
 from tests.end_to_end.harness import Ckptrun
+from tests.end_to_end.jobs import Jobs
 
 _LAB_FILE, _OWNER, _REQUIRED = "CKPTRUN_LAB_FILE", "CKPTRUN_LAB_OWNER", "CKPTRUN_REQUIRE_SLURM"
 
@@ -76,3 +78,15 @@ def _need_slurm() -> None:
         if os.environ.get(_REQUIRED):
             pytest.fail(f"a real Slurm is required here: {reason}")
         pytest.skip(f"no Slurm: {reason}")
+
+
+@pytest.fixture
+def jobs(lab: labs.Lab, request: pytest.FixtureRequest) -> Jobs:
+    """A user's folder on the shared Slurm, named after the test."""
+    return Jobs(lab, re.sub(r"\W+", "-", request.node.name)[:60].strip("-"))
+
+
+@pytest.fixture
+def own_jobs(own_lab: labs.Lab) -> Jobs:
+    """A user's folder on a Slurm of the test's own."""
+    return Jobs(own_lab, "work")

@@ -88,6 +88,7 @@ class Link(NamedTuple):
     asked: str | None = None
     asked_save_s: float | None = None
     set_aside: tuple[str, ...] = ()
+    job: str | None = None
 
 
 class Chain(NamedTuple):
@@ -103,6 +104,7 @@ class Chain(NamedTuple):
     seconds: float
     bound: int
     options: dict[str, Any]
+    in_jobs: bool = False
 
 
 def build(facts: dict[str, Any], events: Sequence[Event], living: str | None) -> Chain:
@@ -127,6 +129,7 @@ def build(facts: dict[str, Any], events: Sequence[Event], living: str | None) ->
         seconds=sum(link.seconds or 0.0 for link in found),
         bound=int(plan.get("max_links") or (20 if plan.get("checkpoints") else 5)),
         options={name: value for name, value in plan.items() if name != "command"},
+        in_jobs=bool(facts.get("slurm")),
     )
 
 
@@ -138,6 +141,7 @@ def _told(link: Link, event: Event) -> Link:
             resumed_from=event.get("checkpoint"),
             margin_s=event.get("margin_s"),
             margin_why=event.get("why"),
+            job=event.get("job"),
         )
     if kind == "asked":
         return link._replace(asked=event.get("reason"))

@@ -18,6 +18,7 @@ ENDED = {
     "complete": "finished",
     "continued": "went on in the next link",
     "failed": "failed",
+    "requeued": "was requeued",
     "cancelled": "was cancelled",
     "stopped": "was stopped",
     "stranded": "could not go on",
@@ -36,7 +37,7 @@ def chain() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(as_json: bool) -> None:
     """List all chains, one line each, the newest first."""
-    chains = inspect.load_all()
+    chains = inspect.load_all(_living())
     if as_json:
         click.echo(_envelope("chain-list", [_summary(one) for one in chains]))
         return
@@ -58,13 +59,44 @@ def show(name: str | None, as_json: bool) -> None:
 
     Without ID the newest chain that was started in this directory; a unique beginning of an id is enough.
     """
-    loaded = inspect.load(inspect.find_chain(name))
+    loaded = inspect.load(inspect.find_chain(name), _living())
     if loaded is None:
         raise click.ClickException(f"the record of chain {name} cannot be read")
     found, oddities = loaded
     for oddity in oddities:
         click.echo(f"ckptrun: {oddity}", err=True)
     click.echo(_envelope("chain", _whole(found)) if as_json else "\n".join(_lines(found)))
+
+
+@chain.command("stop")
+@click.argument("name", metavar="[ID]", required=False)
+def stop(name: str | None) -> None:
+    """Stop a chain: cancel the job that waits; the link that runs saves and ends, and no other follows."""
+    from ckptrun.link import people
+
+    folder = inspect.find_chain(name)
+    done = people.stop(folder)
+    for job in done.cancelled:
+        click.echo(f"job {job}, the next link, is cancelled")
+    if done.running:
+        click.echo(f"what runs ({done.running}) saves and ends within about ten seconds of its next look")
+    click.echo(f"chain {folder.id} is stopped; `ckptrun chain resume {folder.id}` goes on")
+
+
+@chain.command("resume")
+@click.argument("name", metavar="[ID]", required=False)
+@click.option("--dry-run", is_flag=True, help="Say what would happen, and do nothing.")
+def resume(name: str | None, dry_run: bool) -> None:
+    """Go on with a chain that was stopped, cancelled, stranded or lost: submit its next link."""
+    from ckptrun.link import people
+
+    click.echo(people.resume(inspect.find_chain(name), dry_run=dry_run))
+
+
+def _living() -> inspect.Living:
+    from ckptrun.link.people import Onlooker
+
+    return Onlooker().living
 
 
 def _envelope(kind: str, data: Any) -> str:
@@ -112,7 +144,7 @@ def _link(link: Link) -> list[str]:
     ended = ENDED.get(link.outcome or "", "runs") if link.outcome else "runs"
     span = f"{_name(link.resumed_from)} -> {_name(link.checkpoint)}"
     lines = [f"  {link.number:>4}  {started:<9}  {ran:<9}  {span:<31}  {ended}"]
-    details = []
+    details = [f"job {link.job}"] if link.job else []
     if link.reason and link.outcome != "continued":
         details.append(link.reason)
     if link.asked_save_s is not None:
@@ -133,7 +165,8 @@ def _story(one: Chain) -> list[str]:
     if one.state == "new":
         return ["No link has started."]
     ended = f"The chain {ENDED.get(one.state, one.state)}: {one.reason}."
-    return [f"{total} {ended}", f"To go on: the same command again, in {one.directory}"]
+    again = f"`ckptrun chain resume {one.id}`" if one.in_jobs else f"the same command again, in {one.directory}"
+    return [f"{total} {ended}", f"To go on: {again}"]
 
 
 def _name(path: str | None) -> str:

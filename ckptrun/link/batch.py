@@ -176,11 +176,16 @@ class BatchLink:
         """Ask the controller what the SIGTERM means."""
 
         def told(record: JobRecord | None) -> None:
-            found = reason.of_term(record, self._record.restarts)
+            found = self._meaning(record)
             self._note_reason(found)
             learned(found, record is not None and record.state in ("RUNNING", "SIGNALING"))
 
         self._errands.begin(self._ask_for_job(), told)
+
+    def _meaning(self, record: JobRecord | None) -> Reason:
+        """Return what a SIGTERM means: one that was sent to a job that runs on may be `chain stop`, which left its mark first."""
+        found = reason.of_term(record, self._record.restarts)
+        return self.told_to_stop() or found if found.course is Course.GO_ON else found
 
     def _note_reason(self, found: Reason) -> None:
         if found.course is not Course.UNKNOWN:
@@ -316,7 +321,7 @@ class BatchLink:
             self._late = [number for number in self._late if number != TERM]
             self.note_term()
             record = self._ask_now()
-            found = reason.of_term(record, self._record.restarts)
+            found = self._meaning(record)
             self._note_reason(found)
             return ran._replace(end=asked_for(end, found, ours=end.ours or end.status.signal is not None))
         if state.told or unknown:
@@ -350,10 +355,10 @@ class BatchLink:
 
     def _settle(self, decision: Decision) -> Decision:
         """Make what was decided true: the successor stands in the queue, or none does."""
+        if decision.next and (stopped := self._stopped()) is not None:
+            decision = stopped
         if decision.next:
-            if self._plan.continue_with == "requeue":
-                return self._requeue(decision)
-            return self._secure(decision)
+            return self._requeue(decision) if self._plan.continue_with == "requeue" else self._secure(decision)
         if decision.outcome in (Outcome.COMPLETE, Outcome.CANCELLED, Outcome.STOPPED, Outcome.FAILED):
             self._take_back_now()
         return decision

@@ -18,6 +18,7 @@ from ckptrun.errors import CkptrunError, Refused, TurnTaken
 from ckptrun.link import messages, succession
 from ckptrun.link.batch import BatchLink
 from ckptrun.link.errands import Errands, Pause, Procedure
+from ckptrun.link.people import live_job
 from ckptrun.link.relay import run_relay
 from ckptrun.link.succession import Place, Verdict
 from ckptrun.plan import Plan, from_json, to_json
@@ -82,6 +83,7 @@ class Inside:
         if not verdict.go:
             messages.say(verdict.why)
             return verdict.exit_code
+        self._enter(place.folder, place)
         facts = place.folder.facts() or {}
         # Options as link 1 resolved them hold for the chain; the command is always this job's own.
         plan = from_json(facts.get("plan") or {})._replace(command=self._plan.command, chain=None)
@@ -140,16 +142,14 @@ class Inside:
         if joined is not None:
             return self._join(joined, place, script)
         folder = self._create(place, script, slurm)
-        entered = jobs.Entry(
-            folder.id, 1, place.record.submitted_at, place.record.restarts, place.record.command, place.record.directory
-        )
-        if not jobs.enter(self._home, self._here.cluster, str(self._here.job), entered):
+        place = Place(place.record, folder, 1)
+        if not self._enter(folder, place):
             home.remove_unborn(folder)
             raise Refused(
                 f"another ckptrun leads job {self._here.job}. Put the second training into a job of its own, or start it below the "
                 "first one's command"
             )
-        return self._run(self._plan, Place(place.record, folder, 1), folder, Verdict(True), folder.facts() or {})
+        return self._run(self._plan, place, folder, Verdict(True), folder.facts() or {})
 
     def _script(self, place: Place) -> str:
         if not place.record.batch:
@@ -186,12 +186,16 @@ class Inside:
         History(folder.events, messages.say).record("joined", link, 1)
         messages.say(f"going on with chain {folder.id}, which is not finished: this is its link {link}")
         self._claim(folder)
-        entry = jobs.Entry(
-            folder.id, link, place.record.submitted_at, place.record.restarts, place.record.command, place.record.directory
-        )
-        jobs.enter(self._home, self._here.cluster, str(self._here.job), entry)
+        place = Place(place.record, folder, link)
+        self._enter(folder, place)
         verdict = Verdict(True, after=resumed.number)
-        return self._run(self._plan, Place(place.record, folder, link), folder, verdict, folder.facts() or {})
+        return self._run(self._plan, place, folder, verdict, folder.facts() or {})
+
+    def _enter(self, folder: ChainFolder, place: Place) -> bool:
+        """Enter this job as its link; return False where another process of the job was first."""
+        record = place.record
+        entry = jobs.Entry(folder.id, place.link, record.submitted_at, record.restarts, record.command, record.directory)
+        return jobs.enter(self._home, self._here.cluster, str(self._here.job), entry)
 
     def _create(self, place: Place, script: str, slurm: dict[str, Any]) -> ChainFolder:
         name = place.record.fields.get("JobName", "job")
@@ -227,19 +231,6 @@ class Inside:
         while (queue := self._ask(_queue())) is None:
             self._ask(_pause())
         return live_job(folder, queue)
-
-
-def live_job(folder: ChainFolder, queue: tuple[Queued, ...]) -> str | None:
-    """Return in words which job of a chain waits or runs, None for none."""
-    starts = [turn for turn in Turns(folder.turns).read() if turn.kind == "start"]
-    known = {str(turn.facts.get("job")) for turn in starts}
-    known.add(str(((folder.facts() or {}).get("slurm") or {}).get("job")))
-    for one in queue:
-        if not (one.waiting or one.at_work):
-            continue
-        if one.job in known or one.command.startswith(folder.links + os.sep):
-            return f"job {one.job} {'waits' if one.waiting else 'runs'}; `ckptrun chain stop {folder.id}` stops it"
-    return None
 
 
 def _once(call: commands.Call) -> Procedure[commands.Said]:

@@ -43,12 +43,13 @@ def _start(root: Path) -> None:
     files = {"key-file": etc / "munge.key", "pid-file": "/run/munge/pid", "seed-file": "/run/munge/seed"}
     munge = _daemon(root, "munged", "munged", "--foreground", "--force", *(f"--{name}={path}" for name, path in files.items()))
     data = f"--datadir={root}/database"
-    normal = "--auth-root-authentication-method=normal"
-    _run("mariadb-install-db", "--no-defaults", data, "--user=root", "--skip-test-db", normal)
+    # Its temporaries are named after its pid, which another lab's has too.
+    own = [data, f"--tmpdir={root}/run", "--user=root"]
+    _run("mariadb-install-db", "--no-defaults", *own, "--skip-test-db", "--auth-root-authentication-method=normal")
     small = ["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M", "--skip-log-bin", "--innodb-doublewrite=0"]
     where = [f"--socket={root}/run/mariadb", f"--pid-file={root}/run/mariadb.pid", "--bind-address=127.0.0.1"]
     first = f"--init-file={etc}/database.sql"
-    database = _daemon(root, "mariadbd", "mariadbd", "--no-defaults", data, "--user=root", *where, *small, first)
+    database = _daemon(root, "mariadbd", "mariadbd", "--no-defaults", *own, *where, *small, first)
     database.until("ready for connections")
     munge.until("Created socket")
     _daemon(root, "slurmdbd", "slurmdbd", "-D", "-v").until("slurmdbd version .* started")

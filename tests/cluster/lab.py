@@ -67,6 +67,12 @@ class Lab(NamedTuple):
         """Run a command as root."""
         return self.run(*words, user=False, check=check)
 
+    def start_daemon(self, *words: str) -> None:
+        """Start a daemon that was ended, as root; it lives no longer than the lab."""
+        log = (self.root / f"log/{words[0]}").open("a")
+        argv = self.argv(*words, user=False)
+        _keepers.append(subprocess.Popen(argv, env=self.environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, text=True))
+
     def daemon(self, name: str) -> int:
         """Return a daemon's pid inside the lab: `slurmctld`, `slurmdbd` or `slurmd-n1`."""
         return int((self.root / f"run/{name}.pid").read_text())

@@ -1,0 +1,136 @@
+"""What the tests on a real Slurm share: a user's folder with a ledger, job scripts, and waiting for what a chain does."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tests.cluster import watch
+from tests.cluster.lab import Lab
+from tests.end_to_end.harness import CHILDREN
+
+T = TypeVar("T")
+
+
+class Jobs:
+    """One user's work on the lab: `folder` is where he submits from, `state` his ledger."""
+
+    def __init__(self, lab: Lab, name: str) -> None:
+        self.lab = lab
+        self.folder = lab.home / name
+        self.state = self.folder / "state"
+        lab.run("mkdir", "-p", self.state)
+        shutil.copy(CHILDREN / "counter.py", lab.home / "counter.py")
+        self.environment = lab.environment() | {"CKPTRUN_HOME": str(self.state)}
+
+    # --- what a user types
+
+    def script(self, command: str, *options: str, name: str = "job.sh", before: str = "") -> Path:
+        """Write a job script whose last line is the command; return its path."""
+        lines = "".join(f"#SBATCH {option}\n" for option in ("--job-name=count", "--time=5", "--output=%x_%j.out", *options))
+        path = self.folder / name
+        text = f"#!/bin/bash\n{lines}{before}{command}\n"
+        self.lab.run("tee", path, input=text)
+        return path
+
+    def counter(self, steps: int, seconds: float, *words: str, options: str = "", execute: str = "exec ") -> str:
+        """Return the line that runs the counting program under ckptrun."""
+        own = f"{execute}ckptrun --checkpoint ck {options}".strip()
+        return f"{own} python {self.lab.home}/counter.py ck {steps} {seconds} {' '.join(words)}".rstrip()
+
+    def run(self, *words: str | Path, check: bool = True, **settings: Any) -> str:
+        """Run a command in the user's folder."""
+        return self.lab.run(*words, cwd=self.folder, check=check, env=self.environment, **settings)
+
+    def submit(self, *words: str | Path) -> str:
+        """Submit; return the job's id."""
+        return self.run("sbatch", "--parsable", *words).strip()
+
+    # --- what can be waited for
+
+    def until(self, found: Callable[[], T | None], limit_s: float = 120.0) -> T:
+        """Wait until something is true of the files in the user's folder."""
+        return watch.until(self.folder, found, limit_s, self.story)
+
+    def until_event(self, kind: str, count: int = 1, limit_s: float = 120.0) -> list[dict[str, Any]]:
+        """Wait for so many events of a kind, and return them."""
+
+        def enough() -> list[dict[str, Any]] | None:
+            found = self.events(kind)
+            return found if len(found) >= count else None
+
+        return self.until(enough, limit_s)
+
+    def until_line(self, pattern: str, limit_s: float = 120.0) -> re.Match[str]:
+        """Wait for a line in any job's log."""
+        return self.until(lambda: re.search(pattern, self.log(), re.MULTILINE), limit_s)
+
+    def until_over(self, limit_s: float = 200.0) -> list[str]:
+        """Wait until the chain has ended for good and its last job is gone; return the outcomes of its starts."""
+        self.until(lambda: self.outcomes()[-1:] not in ([], ["continued"], ["requeued"]) or None, limit_s)
+        for job in self.jobs()[-1:]:
+            self.after(job)
+        return self.outcomes()
+
+    def after(self, job: str) -> None:
+        """Wait until a job is over and gone: another one that waits for it has run."""
+        self.run("srun", "-Q", "-p", "batch", "-d", f"afterany:{job}", "true")
+
+    def start_requeued(self, job: str) -> None:
+        """Let a requeued job start at once: it would wait 121 s, and only somebody who outlives it can say that it need not."""
+        for _ in range(40):
+            if self.run("squeue", "-h", "-j", job, "-o", "%T|%r").strip() == "PENDING|BeginTime":
+                self.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+                return
+            self.run("srun", "-Q", "-p", "batch", "true")
+        raise AssertionError(f"job {job} was not requeued")
+
+    # --- what is known
+
+    def events(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """Return the events of all chains in this ledger."""
+        found = []
+        for path in sorted(self.state.glob("chains/*/events.jsonl")):
+            found += [json.loads(line) for line in path.read_text().splitlines()]
+        return [event for event in found if kind is None or event["event"] == kind]
+
+    def outcomes(self) -> list[str]:
+        """Return the outcomes in order."""
+        return [event["outcome"] for event in self.events("ended")]
+
+    def jobs(self) -> list[str]:
+        """Return the jobs that started a link, in order."""
+        return [event["job"] for event in self.events("started")]
+
+    def log(self) -> str:
+        """Return what all jobs have printed, in the order of their ids."""
+        # What an earlier attempt of a requeued job printed stands in a file of its own.
+        paths = sorted(self.folder.glob("*.out*"), key=lambda path: (path.name.partition(".attempt")[0], path.suffix == ".out"))
+        return "".join(path.read_text(errors="replace") for path in paths)
+
+    def steps(self) -> list[int]:
+        """Return the steps that the trainings have counted, in order."""
+        return [int(number) for number in re.findall(r"^step (\d+)$", self.log(), re.MULTILINE)]
+
+    def state_of(self, job: str) -> str:
+        """Return a job's state as accounting has it, once it is over."""
+        self.after(job)
+        for _ in range(20):
+            found = self.run("sacct", "-n", "-P", "-X", "-j", job, "-o", "state").split()
+            if found and found[-1] not in ("RUNNING", "PENDING", "COMPLETING"):
+                return found[0] if found[0] == "CANCELLED" else found[-1]
+            self.run("srun", "-Q", "-p", "batch", "true")  # accounting is some moments behind
+        raise AssertionError(f"accounting never knew how job {job} ended")
+
+    def queue(self) -> list[str]:
+        """Return the user's jobs in this folder that wait or run."""
+        lines = self.run("squeue", "--me", "-h", "-o", "%i|%T|%Z").splitlines()
+        return [line.split("|")[0] for line in lines if line.split("|")[2].strip() == str(self.folder)]
+
+    def story(self) -> str:
+        """Return the logs and the events: what a failing test shows."""
+        return f"{self.log()}\n" + "\n".join(json.dumps(event) for event in self.events())

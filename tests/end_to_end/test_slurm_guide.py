@@ -1,0 +1,73 @@
+"""The guide's three programs and a bit-exact training, as chains of jobs on a real Slurm."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.end_to_end.harness import PROGRAMS
+from tests.end_to_end.jobs import Jobs
+
+
+def over_jobs(jobs: Jobs, least: int, limit_s: float, command: str, before: str = "") -> Jobs:
+    """Run a training as chains until one needed so many jobs; return that one.
+
+    How fast a framework starts and trains here, beside the other tests, is not known: the limit shrinks until the training needs so
+    many jobs, and grows where a job is too short for it to save at all.
+    """
+    outcomes: list[str] = []
+    for attempt in range(6):
+        tried = Jobs(jobs.lab, f"{jobs.folder.name}/try-{attempt}")
+        line = f"exec ckptrun --checkpoint checkpoints --time-limit {limit_s:.1f}s {command}"
+        tried.submit(tried.script(line, "--mem=4000", before=before))
+        outcomes = tried.until_over(limit_s=280)
+        if outcomes[-1] == "stopped":
+            limit_s *= 1.6
+        elif len(outcomes) >= least:
+            assert outcomes == ["continued"] * (len(outcomes) - 1) + ["complete"]
+            assert [tried.state_of(job) for job in tried.jobs()] == ["COMPLETED"] * len(outcomes)
+            return tried
+        else:
+            limit_s *= 0.6
+    raise AssertionError(f"never {least} jobs: {outcomes} at last, and next would be a limit of {limit_s} s")
+
+
+def test_pickle(jobs: Jobs) -> None:
+    """The guide's counter saves on Ctrl-C only: each number once, over three jobs and more."""
+    shutil.copy(PROGRAMS / "guide_pickle.py", jobs.lab.home / "guide_pickle.py")
+    program = f"python {jobs.lab.home}/guide_pickle.py"
+    jobs.submit(jobs.script(f"exec ckptrun --time-limit 10s --checkpoint checkpoint.pkl --max-links 4 {program}"))
+    outcomes = jobs.until_over()
+    numbers = [int(number) for number in re.findall(r"Current counter value: (\d+)", jobs.log())]
+    assert outcomes == ["continued", "continued", "continued", "stopped"]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) >= 24
+
+
+def test_pytorch(jobs: Jobs) -> None:
+    """The guide's PyTorch program, stopped right after a save each time: each epoch once."""
+    before = f"export PYTHONPATH={PROGRAMS}/stand_in STAND_IN_SECONDS_AN_ITEM=0.0005\n"
+    found = over_jobs(jobs, 3, 12.0, f"python {PROGRAMS}/guide_pytorch.py", before)
+    epochs = [int(number) for number in re.findall(r"Epoch (\d+):", found.log())]
+    assert epochs == list(range(20)), f"repeated or skipped: {epochs}"
+
+
+def test_tensorflow(jobs: Jobs) -> None:
+    """The guide's Keras program: each epoch that was saved once."""
+    before = f"export PYTHONPATH={PROGRAMS}/stand_in TF_CPP_MIN_LOG_LEVEL=3\n"
+    found = over_jobs(jobs, 3, 18.0, f"python {PROGRAMS}/guide_tensorflow.py", before)
+    saved = [int(number) for number in re.findall(r"Epoch (\d+): saving model to", found.log())]
+    assert saved == list(range(1, 21)), f"repeated or skipped: {saved}"
+
+
+def test_bit_exact(jobs: Jobs, tmp_path: Path) -> None:
+    """Model, optimizer, generators and data order over jobs: the same weights, to the bit, as without an interruption."""
+    program = PROGRAMS / "exact_pytorch.py"
+    subprocess.run([sys.executable, program, tmp_path / "alone", "300", "0"], check=True, capture_output=True)
+    found = over_jobs(jobs, 4, 9.0, f"python {program} checkpoints 300 0.06")
+    starts = [int(step) for step in re.findall(r"from step (\d+)", found.log())]
+    assert (len(starts), starts) == (len(found.outcomes()), sorted(set(starts)))
+    assert (found.folder / "checkpoints.final").read_text() == (tmp_path / "alone.final").read_text()

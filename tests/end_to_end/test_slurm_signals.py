@@ -1,0 +1,157 @@
+"""What a signal means inside a job: every row of the table, by the ledger, by accounting, and by what ran afterwards."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.end_to_end.jobs import Jobs
+
+# A link of which nothing but the signal ends anything: its time is far away.
+LONG = "--time-limit 200s"
+
+
+def start(jobs: Jobs, *, execute: str = "exec ", steps: int = 60, options: str = LONG, sbatch: tuple[str, ...] = ()) -> str:
+    """Submit a counting job and wait until it has counted to 5."""
+    job = jobs.submit(*sbatch, jobs.script(jobs.counter(steps, 0.1, "--hear USR1", options=options, execute=execute)))
+    jobs.until_line(r"^step 5$")
+    return job
+
+
+@pytest.mark.parametrize("words", [("-b", "-s", "TERM"), ("-b", "-s", "USR1"), ("-f", "-s", "USR1")], ids=" ".join)
+def test_a_signal_that_a_person_sends_saves_and_goes_on(jobs: Jobs, words: tuple[str, ...]) -> None:
+    """`scancel` with a signal is no cancel: the training saves, a new job goes on, the first is COMPLETED."""
+    job = start(jobs)
+    jobs.run("scancel", *words, job)
+    assert jobs.until_over() == ["continued", "complete"]
+    assert jobs.steps() == list(range(1, 61))
+    assert [jobs.state_of(one) for one in jobs.jobs()] == ["COMPLETED", "COMPLETED"]
+
+
+def test_scancel_ends_the_chain(jobs: Jobs) -> None:
+    """A cancel of the running link: saved, cancelled, no successor, and nothing comes back."""
+    job = start(jobs)
+    jobs.run("scancel", job)
+    assert jobs.until_over() == ["cancelled"]
+    assert jobs.state_of(job) == "CANCELLED"
+    assert jobs.events("submitted") == []
+    assert jobs.queue() == []
+    assert "heard 10" in jobs.log()
+
+
+def test_scancel_takes_the_waiting_successor_with_it(jobs: Jobs) -> None:
+    """A cancel of a link whose successor waits already: the successor is cancelled and never starts."""
+    job = start(jobs, options=f"{LONG} --successor start")
+    (successor,) = [event["job"] for event in jobs.until_event("submitted")]
+    jobs.run("scancel", job)
+    assert jobs.until_over() == ["cancelled"]
+    assert jobs.state_of(successor) == "CANCELLED"
+    assert jobs.jobs() == [job]
+    assert jobs.queue() == []
+
+
+def test_a_cancelled_successor_stays_cancelled(jobs: Jobs) -> None:
+    """A person cancels the waiting successor: the link that runs ends as stopped, with 75, and submits no other."""
+    job = start(jobs, options="--time-limit 20s --margin 5s --successor start", steps=1000)
+    (successor,) = [event["job"] for event in jobs.until_event("submitted")]
+    jobs.run("scancel", successor)
+    assert jobs.until_over() == ["stopped"]
+    assert "its successor was cancelled" in jobs.log()
+    assert "75:0" in jobs.run("sacct", "-n", "-X", "-j", job, "-o", "exitcode") or jobs.state_of(job) == "FAILED"
+    assert jobs.queue() == []
+
+
+def test_scancel_of_both_at_once(jobs: Jobs) -> None:
+    """`scancel A B`: neither comes back."""
+    job = start(jobs, options=f"{LONG} --successor start")
+    (successor,) = [event["job"] for event in jobs.until_event("submitted")]
+    jobs.run("scancel", job, successor)
+    assert jobs.until_over() == ["cancelled"]
+    assert jobs.state_of(successor) == "CANCELLED"
+    assert jobs.queue() == []
+
+
+def test_a_person_requeues(jobs: Jobs) -> None:
+    """`scontrol requeue`: no submission, the same job goes on from the checkpoint as attempt 2."""
+    job = start(jobs)
+    jobs.run("scontrol", "requeue", job)
+    jobs.until_event("ended")
+    assert jobs.outcomes() == ["requeued"]
+    jobs.start_requeued(job)
+    assert jobs.until_over() == ["requeued", "complete"]
+    assert jobs.jobs() == [job, job]
+    assert jobs.events("submitted") == []
+    assert "resuming from" in jobs.log()
+
+
+def test_preemption_in_its_four_ways(jobs: Jobs) -> None:
+    """REQUEUE is Slurm's to go on with; after CANCEL a successor does. GraceTime 0 and 10; nothing is lost in any."""
+    victims = {}
+    for partition in ("requeue0", "requeue10", "cancel0", "cancel10"):
+        own = Jobs(jobs.lab, f"preempted-{partition}")
+        command = own.counter(400, 0.1, "--hear USR1", options=LONG)
+        victims[partition] = (own, own.submit("-p", partition, "--cpus-per-task=8", own.script(command)))
+    for own, _ in victims.values():
+        own.until_line(r"^step 5$")
+    jobs.run("srun", "-Q", "-p", "prio", "--exclusive", "-n1", "true")
+    for partition, (own, job) in victims.items():
+        own.until_event("ended")
+        if partition.startswith("requeue"):
+            assert own.outcomes()[0] == "requeued", own.story()
+            own.start_requeued(job)
+        else:
+            assert own.outcomes()[0] == "continued", own.story()
+        own.until_event("started", 2)
+        own.until_line(r"resuming from")
+        own.run("ckptrun", "chain", "stop")
+        assert own.until_over()[1:] == ["stopped"]
+        steps = own.steps()
+        assert steps == sorted(set(steps)), partition
+        assert own.queue() == []
+
+
+def test_the_limit_of_slurm_itself(jobs: Jobs) -> None:
+    """A limit that was lowered behind our back: SIGTERM with Reason=TimeLimit, saved within KillWait, gone on in a new job."""
+    job = start(jobs, options="", steps=1400)
+    jobs.run("scontrol", "update", f"JobId={job}", "TimeLimit=1")
+    jobs.until_event("started", 2, limit_s=180)
+    assert jobs.outcomes() == ["continued"]
+    assert "time limit is over" in jobs.events("ended")[0]["reason"]
+    assert jobs.state_of(job) == "TIMEOUT"
+    jobs.run("ckptrun", "chain", "stop")
+    assert jobs.until_over() == ["continued", "stopped"]
+
+
+def test_without_exec_it_says_so_and_goes_on_by_its_own_timer(jobs: Jobs) -> None:
+    """Without `exec` the timer works: the chain goes on, and the first line says what is missing and how to mend it."""
+    short = "--time-limit 6s --margin 2s"
+    jobs.submit(jobs.script(jobs.counter(16, 0.4, "--hear USR1", options=short, execute="") + "\necho after: $?"))
+    outcomes = jobs.until_over()
+    assert outcomes == ["continued"] * (len(outcomes) - 1) + ["complete"]
+    assert jobs.steps() == list(range(1, 17))
+    assert "write `exec ckptrun ...` as the last line" in jobs.log()
+
+
+def test_without_exec_a_cancel_is_judged_by_the_successor(jobs: Jobs) -> None:
+    """Without `exec` a cancel kills the link unheard; the successor that waited asks the controller, and does not train."""
+    job = start(jobs, options=f"{LONG} --successor start", execute="")
+    (successor,) = [event["job"] for event in jobs.until_event("submitted")]
+    jobs.run("scancel", job)
+    assert jobs.until_over() == ["cancelled"]
+    assert jobs.state_of(successor) == "FAILED"
+    assert jobs.jobs() == [job]
+    assert jobs.queue() == []
+
+
+def test_a_training_that_slurm_tells_first_is_not_called_complete(jobs: Jobs) -> None:
+    """A step hears of the preemption at once and exits 0 in the grace: its work goes on in a successor."""
+    counter = f"{jobs.lab.home}/counter.py"
+    command = f"exec ckptrun --checkpoint ck {LONG} srun python {counter} ck 600 0.1 --hear TERM"
+    own = Jobs(jobs.lab, "told-first")
+    own.submit("-p", "requeue10", "--cpus-per-task=8", own.script(command))
+    own.until_line(r"^step 5$")
+    own.run("srun", "-Q", "-p", "prio", "--exclusive", "-n1", "true")
+    own.until_event("started", 2)
+    assert own.outcomes() == ["continued"]
+    assert "preempted" in own.events("ended")[0]["reason"]
+    own.run("ckptrun", "chain", "stop")
+    own.until_over()
