@@ -69,9 +69,10 @@ class Lab(NamedTuple):
 
     def start_daemon(self, *words: str) -> None:
         """Start a daemon that was ended, as root; it lives no longer than the lab."""
-        log = (self.root / f"log/{words[0]}").open("a")
-        argv = self.argv(*words, user=False)
-        _keepers.append(subprocess.Popen(argv, env=self.environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, text=True))
+        pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": None, "stderr": subprocess.STDOUT, "text": True}
+        with (self.root / f"log/{words[0]}").open("a") as log:
+            argv = self.argv(*words, user=False)
+            _keepers.append(subprocess.Popen(argv, env=self.environment(), **pipes | {"stdout": log}))
 
     def daemon(self, name: str) -> int:
         """Return a daemon's pid inside the lab: `slurmctld`, `slurmdbd` or `slurmd-n1`."""

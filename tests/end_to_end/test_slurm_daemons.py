@@ -65,5 +65,5 @@ def _one_successor_each(jobs: Jobs, steps: int) -> None:
     assert jobs.steps() == list(range(1, steps + 1))
     assert len(jobs.jobs()) == len(set(jobs.jobs())) == len(outcomes)
     assert [jobs.state_of(job) for job in jobs.jobs()] == ["COMPLETED"] * len(outcomes)
-    submitted = jobs.run("sacct", "-n", "-P", "-X", "-o", "submitline").splitlines()
-    assert sum(str(jobs.state) in line for line in submitted) == len(outcomes) - 1
+    submitted = jobs.run("squeue", "--me", "-h", "-t", "all", "-o", "%o").splitlines()
+    assert sum(str(jobs.state) in line for line in submitted) == len(outcomes) - 1, submitted
