@@ -94,8 +94,7 @@ class Errands:
         for errand in self._running:
             if errand.apart is not None:
                 child.send(errand.apart.pid, 9)
-                for descriptor in errand.texts:
-                    os.close(descriptor)
+                _close(errand)
             errand.procedure.close()
         self._running.clear()
 
@@ -158,9 +157,7 @@ class Errands:
 
     def _answer(self, errand: _Running, code: int | None) -> None:
         out, err = (bytes(text).decode("utf-8", "surrogateescape") for text in errand.texts.values())
-        for descriptor in errand.texts:
-            if descriptor >= 0:
-                os.close(descriptor)
+        _close(errand)
         errand.apart = None
         self._advance(errand, Said(code, out, err))
 
@@ -179,6 +176,12 @@ class Errands:
         errand.texts = {errand.apart.out: bytearray(), errand.apart.err: bytearray()}
         errand.ended, errand.code = False, None
         errand.until = time.monotonic() + step.timeout_s
+
+
+def _close(errand: _Running) -> None:
+    for descriptor in errand.texts:
+        if descriptor >= 0:  # below zero stands one that is closed already
+            os.close(descriptor)
 
 
 def _readers_environment(own: Iterable[tuple[str, str]]) -> dict[str, str]:
