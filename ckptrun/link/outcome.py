@@ -67,6 +67,8 @@ def decide(end: End, plan: Plan, so_far: ChainSoFar) -> Decision:
         return Decision(Outcome.COMPLETE, False, code, "the training said that it is done")
     if end.asked in (Course.CANCEL, Course.STOP):
         return _ended_by_a_person(end)
+    if end.asked is Course.UNKNOWN:
+        return Decision(Outcome.LOST, False, UNFINISHED_EXIT, end.asked_for)
     if end.asked is Course.REQUEUE:
         return Decision(Outcome.REQUEUED, False, 0, end.asked_for)
     decision = _unasked(end, plan, so_far) if end.asked is None else _asked(end, plan, so_far)

@@ -15,7 +15,7 @@ _RUNNING = ("RUNNING", "SIGNALING")
 def of_term(record: JobRecord | None, own_restarts: int) -> Reason:
     """Return what a SIGTERM means. `record` is what the controller says of our own job, None where it is silent."""
     if record is None:
-        return Reason(Course.STOP, "SIGTERM arrived and the controller does not say why: no new job is submitted")
+        return Reason(Course.UNKNOWN, "SIGTERM arrived and the controller does not say why: no new job is submitted")
     found = of_record(record, own_restarts)
     if found is not None:
         return found

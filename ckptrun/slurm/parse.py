@@ -163,7 +163,7 @@ _UNKNOWN = re.compile(r"timed out|Connection reset|Zero Bytes|receive failure|Un
 
 def submission(code: int | None, out: str, err: str) -> Submission:
     """Read what `sbatch --parsable` did. `code` is None where it was killed or ran out of time without an answer."""
-    said = _said(err) or out.strip()
+    said = _said(err)
     first = out.strip().splitlines()[0].split(";")[0] if out.strip() else ""
     if code == 0 and (job := job_id(first)) is not None:
         return Submission(Answer.ACCEPTED, job, said)
