@@ -75,9 +75,16 @@ def _checkpoint(text: str) -> str:
         folder = os.path.dirname(re.split(r"[*?\[]", text)[0]) or "."
         raise ValueError(f"{text!r} has a pattern in it: name the folder, --checkpoint {shlex.quote(folder)}")
     if "%a" in text:
-        raise ValueError(f"{text!r}: %a is the array task, and this is no array task")
+        task = os.environ.get("SLURM_ARRAY_TASK_ID")
+        if task is None:
+            raise ValueError(f"{text!r}: %a is the array task, and this is no array task")
+        text = text.replace("%a", task)
     if not text:
         raise ValueError("an empty path names no checkpoint")
+    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID"):
+        job = os.environ.get(name, "")
+        if job and re.search(rf"(?<!\d){re.escape(job)}(?!\d)", text):
+            raise ValueError(f"{text!r} holds this job's id: the next link is another job and could not find it")
     return os.path.abspath(text)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckptrun.cli import options
 from ckptrun.cli.options import SUBCOMMANDS
@@ -12,6 +12,9 @@ from ckptrun.early import Handlers
 from ckptrun.errors import CommandNotFound, UsageError
 from ckptrun.link import child, messages
 from ckptrun.plan import Plan
+
+if TYPE_CHECKING:
+    from ckptrun.link.job_membership import Inside
 
 
 def main(words: list[str], handlers: Handlers) -> int:
@@ -33,7 +36,7 @@ def main(words: list[str], handlers: Handlers) -> int:
     plan = options.to_plan(options.from_environment() | values, command)
     messages.verbose = bool(values.get("verbose"))
     if values.get("dry_run"):
-        return _dry_run(plan)
+        return _dry_run(plan, handlers, started_at)
     return _run(plan, handlers, started_at)
 
 
@@ -53,13 +56,8 @@ def _check_word(word: str, values: dict[str, Any]) -> None:
 def _run(plan: Plan, handlers: Handlers, started_at: float) -> int:
     from ckptrun.chain.home import state_home
 
-    if "SLURM_JOB_ID" in os.environ:
-        from ckptrun.slurm.job import here
-
-        if (job := here(os.environ)) is not None:
-            from ckptrun.link.job_membership import Inside
-
-            return Inside(plan, handlers, job, state_home(), started_at).run()
+    if (inside := _inside(plan, handlers, state_home(), started_at)) is not None:
+        return inside.run()
     from ckptrun.link.local import LocalChain
     from ckptrun.link.membership import join_or_create
 
@@ -73,9 +71,24 @@ def _run(plan: Plan, handlers: Handlers, started_at: float) -> int:
     return chain.run(membership.link)
 
 
-def _dry_run(plan: Plan) -> int:
+def _inside(plan: Plan, handlers: Handlers, home: str, started_at: float) -> Inside | None:
+    """Return our place in the Slurm job around us, None outside Slurm; then none of Slurm's modules is imported."""
+    if "SLURM_JOB_ID" not in os.environ:
+        return None
+    from ckptrun.slurm.job import here
+
+    if (job := here(os.environ)) is None:
+        return None
+    from ckptrun.link.job_membership import Inside
+
+    return Inside(plan, handlers, job, home, started_at)
+
+
+def _dry_run(plan: Plan, handlers: Handlers, started_at: float) -> int:
+    from ckptrun.chain.home import wanted_home
     from ckptrun.link.dry_run import describe
 
-    for line in describe(plan):
+    inside = _inside(plan, handlers, wanted_home(), started_at)
+    for line in inside.dry_run() if inside is not None else describe(plan):
         print(line)
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
+from typing import Any, NamedTuple
 
 from ckptrun import durations
 from ckptrun.chain import claims, home
@@ -16,6 +17,31 @@ from ckptrun.link import membership, messages
 from ckptrun.link.times import times
 from ckptrun.plan import Plan, resume_words
 from ckptrun.words import Checkpoint
+
+
+class InJob(NamedTuple):
+    """What is known of a start inside a Slurm job: its chain, link and history, its end, its successor."""
+
+    chain: str
+    link: int
+    events: tuple[dict[str, Any], ...]
+    end_at: float | None
+    successor: tuple[str, ...]
+
+
+def describe_in_job(plan: Plan, job: InJob) -> list[str]:
+    """Return the lines that tell what a start inside a job would do now."""
+    known = so_far(job.events)
+    lines = [f"chain: {job.chain}", _resuming(plan, _newest(plan), job.link, known)]
+    limits = {"the job's end time": job.end_at} if job.end_at is not None else {}
+    if plan.limit_s is not None:
+        limits["--time-limit"] = time.time() + plan.limit_s
+    if limits:
+        where = min(limits, key=lambda name: limits[name])
+        lines += _times_until(plan, known, limits[where] - time.time(), where)
+    else:
+        lines.append("time limit: none; nobody is asked by the clock")
+    return [*lines, _who(plan), _bounds(plan), *job.successor]
 
 
 def describe(plan: Plan) -> list[str]:
@@ -68,14 +94,18 @@ def _resuming(plan: Plan, newest: Checkpoint | None, link: int, known: ChainSoFa
 def _times(plan: Plan, known: ChainSoFar) -> list[str]:
     if plan.limit_s is None:
         return ["time limit: none (--time-limit sets one); one link, nobody is asked by the clock"]
-    found = times(0.0, plan.limit_s, known.saves, plan.margin_s)
+    return _times_until(plan, known, plan.limit_s, "--time-limit")
+
+
+def _times_until(plan: Plan, known: ChainSoFar, seconds: float, where: str) -> list[str]:
+    found = times(0.0, seconds, known.saves, plan.margin_s)
     now = time.time()
 
     def clock(at: float) -> str:
         return time.strftime("%H:%M:%S", time.localtime(now + at))
 
     return [
-        f"end time: {clock(found.end_at)}, {durations.show(found.limit_s)} after the start (--time-limit)",
+        f"end time: {clock(found.end_at)}, {durations.show(found.limit_s)} after the start ({where})",
         f"checkpoint time: {clock(found.ask_at)}, {durations.show(found.margin_s)} before it ({found.why})",
         f"TERM to what is left: {clock(found.term_at)}; KILL: {clock(found.kill_at)}",
     ]

@@ -107,7 +107,8 @@ def hand_over(office: Office) -> Procedure[Result]:
         assert said is not None
         answer = parse.submission(said.code, said.out, said.err)
         if answer.answer is Answer.ACCEPTED and answer.job is not None:
-            return (yield from _secure(office, Result(Handed.QUEUED, answer.job, answer.said)))
+            job = answer.job._replace(task=office.job.task)
+            return (yield from _secure(office, Result(Handed.QUEUED, job, answer.said)))
         if answer.answer is Answer.UNKNOWN:
             unknown_since = time.time()
             office.say(f"the controller did not say whether it took the next job ({answer.said}): looking for it")

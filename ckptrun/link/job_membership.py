@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import time
 from typing import Any
 
 from ckptrun import __version__
 from ckptrun.chain import claims, home, jobs
-from ckptrun.chain.history import History
+from ckptrun.chain.history import History, read_events
 from ckptrun.chain.home import ChainFolder
 from ckptrun.chain.state import final_outcome, highest_link, why_live
 from ckptrun.chain.turns import Turns
@@ -17,6 +18,7 @@ from ckptrun.early import HUP, INT, TERM, Handlers
 from ckptrun.errors import CkptrunError, Refused, TurnTaken
 from ckptrun.link import messages, succession
 from ckptrun.link.batch import BatchLink
+from ckptrun.link.dry_run import InJob, describe_in_job
 from ckptrun.link.errands import Errands, Pause, Procedure
 from ckptrun.link.people import live_job
 from ckptrun.link.relay import run_relay
@@ -58,6 +60,30 @@ class Inside:
         except _EndedBySignal as ended:
             self._errands.abandon()
             return 128 + ended.number
+
+    def dry_run(self) -> list[str]:
+        """Return the lines that tell what `run` would do now; nothing is written."""
+        if self._is_relay():
+            return [f"a relay of chain {os.environ.get('CKPTRUN_CHAIN')}: it would ask on its own branch and decide nothing"]
+        found = self._ask(succession.find_place(self._here, self._home, messages.say))
+        if isinstance(found, str):
+            raise Refused(found)
+        place: Place = found
+        record = place.record
+        if place.folder is None:
+            events: tuple[dict[str, Any], ...] = ()
+            name = self._named() or _id(f"{record.fields.get('JobName', 'job')}-{self._here.job}")
+            chain, plan = f"a new one, {name}", self._plan
+        else:
+            events = tuple(read_events(place.folder.events)[0])
+            chain = f"{place.folder.id}; this job is its link {place.link}"
+            plan = from_json((place.folder.facts() or {}).get("plan") or {})._replace(command=self._plan.command)
+        script = self._ask(_once(commands.batch_script(self._here.job))).out if record.batch else ""
+        same = fidelity.same_job(script, record, self._ask(_log_names(self._here)), os.environ, plan.command)
+        successor = ["the next job: the same script, with", *(f"  {option} ({where})" for option, where in same.learned)]
+        successor += [f"  arguments: {shlex.join(same.arguments)}"] if same.arguments else []
+        job = InJob(chain, place.link, events, record.end_at, (*successor, *same.doubts))
+        return describe_in_job(plan, job)
 
     def _is_relay(self) -> bool:
         """Return whether we run below the leader of this job: its marker names the last start of this very job."""

@@ -125,7 +125,7 @@ def _submit(folder: ChainFolder, link: int, base: int) -> Procedure[JobId]:
     said = yield commands.submit(options, files.script, tuple(same["arguments"]), variables, same["directory"])
     assert said is not None
     answer = parse.submission(said.code, said.out, said.err)
-    job = answer.job
+    job = answer.job._replace(task=task.task if task is not None else None) if answer.job is not None else None
     if answer.answer is Answer.UNKNOWN:
         for pause_s in (0.0, _AGAIN_S, _AGAIN_S):
             yield Pause(pause_s)

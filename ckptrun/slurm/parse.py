@@ -129,8 +129,8 @@ QUEUE_FORMAT = "%i|%T|%r|%E|%o"
 
 
 def queue(text: str) -> tuple[Queued, ...]:
-    """Read the lines of `squeue -h -o QUEUE_FORMAT`."""
-    lines = (line.split("|", 4) for line in text.splitlines())
+    """Read the lines of `squeue -h -o QUEUE_FORMAT`. A waiting array of one task, `7_[3]`, is that task, `7_3`."""
+    lines = (re.sub(r"^(\d+)_\[(\d+)(?:%\d+)?\]", r"\1_\2", line).split("|", 4) for line in text.splitlines())
     return tuple(Queued(*(part.strip() for part in parts)) for parts in lines if len(parts) == 5)
 
 

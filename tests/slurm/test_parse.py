@@ -95,6 +95,7 @@ def test_the_queue() -> None:
     assert not lines[0].runs("/home/a|b/links/2/scrip")
     assert lines[0].waiting and not lines[0].at_work
     assert lines[1].at_work and lines[1].job == "8_3"
+    assert [line.job for line in parse.queue("9_[4]|PENDING|None||/x\n9_[5%2]|PENDING|None||/x\n")] == ["9_4", "9_5"]
 
 
 def test_silence_and_ignorance() -> None:
