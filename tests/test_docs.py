@@ -13,6 +13,7 @@ import pytest
 from ckptrun.cli.options import OPTIONS, SUBCOMMANDS
 from ckptrun.plan import Plan
 from tests.end_to_end.harness import Ckptrun
+from tests.end_to_end.jobs import Jobs
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -51,7 +52,7 @@ def test_every_option_and_subcommand_is_documented() -> None:
 def test_readme_options_exist() -> None:
     """No page names an option that there is not."""
     known = {option.name for option in OPTIONS} | {"--version", "--json", "--quiet", "--editable", "--write"}
-    sbatch = {"--job-name", "--time", "--gres", "--output"}
+    sbatch = {"--job-name", "--time", "--gres", "--output", "--signal"}
     for page in PAGES:
         for name in re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", page.read_text()):
             assert name in known | sbatch, f"{page.name}: {name}"
@@ -70,6 +71,22 @@ def test_the_tutorial_runs(ckptrun: Ckptrun) -> None:
         outputs.append(done.stdout + done.stderr)
     assert re.findall(r"^step (\d+)$", outputs[0], re.MULTILINE)[-1] == "20"
     assert "complete" in outputs[1]
+
+
+def test_the_tutorial_on_a_cluster_runs(jobs: Jobs) -> None:
+    """The second tutorial's files and commands on a real Slurm, to the second link and to the end."""
+    text = (ROOT / "docs" / "tutorial" / "first-job-chain.md").read_text()
+    for name, body in re.findall(r"```(?:python|bash) file=(\S+)\n(.*?)```", text, re.DOTALL):
+        jobs.run("tee", jobs.folder / name, input=body)
+    submit, show = re.findall(r"```bash run\n(.*?)\n```", text, re.DOTALL)
+    jobs.run(*shlex.split(submit))
+    jobs.until_event("started", 2)
+    assert jobs.until_over() == ["continued", "complete"]
+    assert jobs.steps() == list(range(1, 81))
+    shown = jobs.run(*shlex.split(show))
+    assert "complete" in shown and f"job {jobs.jobs()[1]}" in shown
+    for line in ("is queued as job", "ended after", "resuming from checkpoints/step-"):
+        assert line in jobs.log() and line in text
 
 
 def test_the_demo_shows_at_least_three_links(ckptrun: Ckptrun) -> None:

@@ -50,5 +50,5 @@ def demo() -> int:
 
 
 def _environment() -> dict[str, str]:
-    """Return our environment without what would change the demo: options of the user's own."""
-    return {name: value for name, value in os.environ.items() if name != "CKPTRUN_OPTIONS"}
+    """Return our environment without what would change the demo: options of the user's own, and a Slurm job around us."""
+    return {name: value for name, value in os.environ.items() if name != "CKPTRUN_OPTIONS" and not name.startswith("SLURM_")}
