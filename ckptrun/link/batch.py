@@ -16,7 +16,7 @@ from ckptrun.chain.home import ChainFolder
 from ckptrun.chain.links import LinkFiles
 from ckptrun.chain.state import stop_mark
 from ckptrun.early import TERM, USR1, USR2, Handlers
-from ckptrun.errors import TurnTaken
+from ckptrun.errors import CkptrunError, TurnTaken
 from ckptrun.link import child, handover, messages, reason
 from ckptrun.link import supervision as core
 from ckptrun.link.errands import Errands, Procedure
@@ -95,7 +95,11 @@ class BatchLink:
             return link.close(already, None).exit_code
         if self._verdict.fence is not None:
             messages.say("the last start ended without a word: waiting until nothing of it can be at work any more")
-            self._errands.wait_for(wait_behind(self._verdict.fence), self._handlers, self._note_late)
+            over: list[None] = []
+            self._errands.begin(wait_behind(self._verdict.fence), over.append)
+            self._errands.wait_until(lambda: bool(over) or TERM in self._late, self._handlers, self._note_late)
+            if TERM in self._late:
+                return self._ended_before_the_training()
         resumption = link.find_resumption()
         link_times = link.times(self._end_at())
         link.say_start(resumption, link_times, job=str(self._here.job), kill_wait_s=self._settings.kill_wait_s)
@@ -111,8 +115,22 @@ class BatchLink:
             in_slurm=True,
             kill_wait_s=self._settings.kill_wait_s,
         )
-        ran = link.supervise(resumption, policy, self, {"SLURM_DISABLE_STATUS": "1"})
+        try:
+            ran = link.supervise(resumption, policy, self, {"SLURM_DISABLE_STATUS": "1"})
+        except CkptrunError:
+            self._take_back_now()
+            raise
         return self._finish(ran)
+
+    def _ended_before_the_training(self) -> int:
+        """A SIGTERM came while another start was waited for: what it means is asked, and nothing was lost."""
+        self._errands.abandon()
+        self._late.clear()
+        found = self._meaning(self._ask_now())
+        self._note_reason(found)
+        end = asked_for(End(Status(None, TERM), new_checkpoint=True), found, ours=True)
+        decision = self._settle(self._link.decide(end))
+        return self._link.close(decision, None, turn=decision.outcome is not Outcome.LOST).exit_code
 
     def _stopped(self) -> Decision | None:
         told = self.told_to_stop()
@@ -437,7 +455,10 @@ class BatchLink:
         return found[0] if found else None
 
     def _wait_until(self, over: Callable[[], bool], *, in_spite_of_term: bool = False) -> None:
-        until = (self._job_ends_at or time.monotonic() + WITHOUT_END_S) - LAST_S
+        now = time.monotonic()
+        ends_at = self._job_ends_at if self._job_ends_at is not None else now + WITHOUT_END_S
+        # Slurm enforces a limit late, and then gives KillWait: some seconds are left even after the end time.
+        until = max(ends_at - LAST_S, now + min(10.0, self._settings.kill_wait_s / 2))
         self._errands.wait_until(
             lambda: over() or (TERM in self._late and not in_spite_of_term), self._handlers, self._note_late, until
         )

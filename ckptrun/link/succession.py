@@ -17,6 +17,7 @@ from ckptrun.chain import jobs
 from ckptrun.chain.home import ChainFolder
 from ckptrun.chain.links import LinkFiles
 from ckptrun.chain.turns import Turn, Turns
+from ckptrun.errors import Stranded
 from ckptrun.link.errands import Pause, Procedure
 from ckptrun.link.handover import look
 from ckptrun.slurm import commands, parse
@@ -65,13 +66,17 @@ def find_place(here: Here, home: str, say: Callable[[str], None]) -> Procedure[P
 
 
 def place_of(record: JobRecord, here: Here, home: str) -> Place:
-    """Return the place that the job's script, or its entry, names."""
+    """Return the place that the job's script, or its entry, names. Raises Stranded where the chain of a link's script is gone."""
     found = _LINK_SCRIPT.match(record.command)
     if found:
         folder = ChainFolder(os.path.join(found[1], "chains", found[2]))
         facts = folder.facts()
-        if facts is not None and facts.get("id") == found[2] and os.stat(folder.json).st_uid == os.getuid():
-            return Place(record, folder, int(found[3]))
+        if facts is None or facts.get("id") != found[2] or os.stat(folder.json).st_uid != os.getuid():
+            raise Stranded(
+                f"this job is link {found[3]} of chain {found[2]}, whose record in {folder.path} is gone: it does not train. "
+                "Put the record back, or submit the original script: it begins a new chain from the newest whole checkpoint"
+            )
+        return Place(record, folder, int(found[3]))
     entry = jobs.find(home, here.cluster, str(here.job))
     if entry is not None and entry.is_same_job(record.submitted_at, record.restarts, record.command, record.directory):
         folder = ChainFolder(os.path.join(home, "chains", entry.chain))

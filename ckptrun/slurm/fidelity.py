@@ -106,7 +106,8 @@ def _from_record(
         if value is not None and value not in _NEVER:
             wanted.append((name, value, where))
 
-    give("job-name", fields.get("JobName"))
+    # The record's own form of a name with blanks and equals signs in it cannot be told from further fields.
+    give("job-name", environment.get("SLURM_JOB_NAME") or fields.get("JobName"))
     if fields.get("TimeMin", "N/A") in _NEVER and not _same_time(said.get("time"), fields.get("TimeLimit", "")):
         give("time", fields.get("TimeLimit", "").replace("UNLIMITED", "0"))
     if fields.get("Partition") not in said.get("partition", "").split(","):
