@@ -312,9 +312,14 @@ class OneLink:
                 for signal in self.handlers.arrived():
                     if signal != CHLD:
                         heard(signal)
-                for reaped in child.reap():
-                    if desk is not None:
-                        desk.reaped(reaped)
+                _reap(desk)
+            _reap(desk)
+
+
+def _reap(desk: Desk | None) -> None:
+    for reaped in child.reap():
+        if desk is not None:
+            desk.reaped(reaped)
 
 
 def asked_for(end: End, reason: Reason, *, ours: bool) -> End:

@@ -82,12 +82,14 @@ class Jobs:
 
     def start_requeued(self, job: str) -> None:
         """Let a requeued job start at once: it would wait 121 s, and only somebody who outlives it can say that it need not."""
-        for _ in range(40):
-            if self.run("squeue", "-h", "-j", job, "-o", "%T|%r").strip() == "PENDING|BeginTime":
+        for _ in range(60):
+            state = self.run("squeue", "-h", "-t", "all", "-j", job, "-o", "%T|%r").strip()
+            if state == "PENDING|BeginTime":  # said too early, while the job is on its way back, it is forgotten
                 self.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+            elif state.startswith("COMPLETED") or len([one for one in self.events("started") if one["job"] == job]) > 1:
                 return
             self.run("srun", "-Q", "-p", "batch", "true")
-        raise AssertionError(f"job {job} was not requeued")
+        raise AssertionError(f"job {job} was not requeued, or did not start again\n{self.story()}")
 
     # --- what is known
 

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from ckptrun.chain.liveness import process_started
 from tests.end_to_end.harness import CHILDREN, Ckptrun
 
 COUNTER = str(CHILDREN / "counter.py")
@@ -162,7 +163,7 @@ def test_what_outlives_the_training_is_stopped_before_the_next_link(ckptrun: Ckp
     ckptrun.run("--time-limit", "2s", "--max-links", "2", "--", "sh", "-c", script, code=75)
     pids = (ckptrun.folder / "pids").read_text().split()
     assert len(pids) == 2
-    assert not [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
+    assert not [pid for pid in pids if process_started(int(pid)) is not None]
 
 
 def test_one_that_is_complete_leaves_its_background_processes_alone(ckptrun: Ckptrun) -> None:

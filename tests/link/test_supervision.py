@@ -13,7 +13,7 @@ from ckptrun.link import supervision as core
 from ckptrun.link.events import Phase
 from ckptrun.link.target import Hearing
 from ckptrun.link.times import times
-from ckptrun.words import Checkpoint, Course, Save, Sight, Status, Verdict
+from ckptrun.words import Checkpoint, Course, Reason, Save, Sight, Status, Verdict
 
 EVENTS = typing.get_args(events.Event)
 NEWEST = Checkpoint("/ck/1.pt", ("/ck/1.pt",), 1, 1.0, 10, Verdict.WHOLE)
@@ -205,11 +205,93 @@ def test_the_link_waits_for_those_who_were_asked() -> None:
 # --- whatever happens ----------------------------------------------------------------------------------------------------
 
 
+# --- inside a Slurm job
+
+
+def in_job(limit_s: float = 1000.0) -> core.Policy:
+    """Return the policy of a link in a job whose KillWait is 30 s."""
+    return policy(limit_s)._replace(in_slurm=True, kill_wait_s=30.0)
+
+
+LISTENED = events.Listened(10.0, Hearing.HEARS)
+ASKED = events.Delivered(10.0, True)
+
+
+def test_in_a_job_the_successor_is_submitted_with_the_ask() -> None:
+    """First the training is asked, then the chain is handed over, once."""
+    _, actions = history(in_job(), START, events.AskDue(900.0), events.Listened(900.0, Hearing.HEARS), saw(901.0, 900.5))
+    assert kinds(actions) == ["Listen", "SignalTraining", "HandOver"]
+
+
+def test_a_sigterm_in_a_job_asks_the_training_before_the_controller() -> None:
+    """The turn first, then the training, then the question; nothing is submitted while the reason is unknown."""
+    state, actions = history(in_job(), START, events.SignalReceived(10.0, TERM), LISTENED, ASKED)
+    assert kinds(actions) == ["NoteTerm", "Listen", "Inquire", "SignalTraining"]
+    assert state.reason is not None and state.reason.course is Course.UNKNOWN
+    assert state.kill_at == 38.0  # two seconds before Slurm's own
+
+
+def learned(course: Course, *, runs_on: bool = False) -> events.ReasonLearned:
+    """Return the controller's answer."""
+    return events.ReasonLearned(10.1, Reason(course, "it said so"), runs_on)
+
+
+@pytest.mark.parametrize(
+    ("answer", "action"),
+    [
+        (learned(Course.GO_ON), "HandOver"),
+        (learned(Course.CANCEL), "TakeBack"),
+        (learned(Course.REQUEUE), ""),
+        (learned(Course.UNKNOWN), ""),
+    ],
+)
+def test_what_follows_from_the_answer(answer: events.ReasonLearned, action: str) -> None:
+    """Go on: submit. Cancel: take back what waits. Requeue, or no answer: neither."""
+    _, actions = history(in_job(), START, events.SignalReceived(10.0, TERM), LISTENED, ASKED, answer)
+    assert kinds(actions)[4:] == ([action] if action else [])
+
+
+def test_a_signal_to_a_job_that_runs_on_gives_the_time_back() -> None:
+    """`scancel -b -s TERM`: no SIGKILL follows, so the training has a whole margin for its save."""
+    events_ = (START, events.SignalReceived(10.0, TERM), LISTENED, ASKED, learned(Course.GO_ON, runs_on=True))
+    state, _ = history(in_job(), *events_)
+    assert state.kill_at == in_job().times.kill_at  # type: ignore[union-attr]
+    assert state.term_at == pytest.approx(10.1 + in_job().times.margin_s)  # type: ignore[union-attr]
+
+
+def test_a_cancel_after_the_ask_is_a_cancel() -> None:
+    """Asked by the clock, submitted, then cancelled: what waits is taken back."""
+    ask = (START, events.AskDue(900.0), events.Listened(900.0, Hearing.HEARS), events.Delivered(900.0, True))
+    state, actions = history(in_job(), *ask, events.SignalReceived(901.0, TERM), learned(Course.CANCEL)._replace(at=901.1))
+    assert kinds(actions)[2:] == ["HandOver", "NoteTerm", "Inquire", "TakeBack"]
+    assert state.reason is not None and state.reason.course is Course.CANCEL
+
+
+def test_a_deaf_training_is_not_stopped_before_the_reason_is_known() -> None:
+    """Until then it goes on; after a cancel it has the seconds before Slurm's own end for a save that may still come."""
+    deaf = events.Listened(10.0, Hearing.DEAF)
+    told = (START, saw(5.0, 2.0, 4.0), events.SignalReceived(10.0, TERM), deaf)
+    state, actions = history(in_job(), *told)
+    assert (state.phase, kinds(actions)) == (Phase.RUNNING, ["NoteTerm", "Listen", "Inquire"])
+    state, actions = history(in_job(), *told, learned(Course.CANCEL), deaf, events.TermDue(33.0))
+    assert (state.phase, kinds(actions)[3:]) == (Phase.STOPPING, ["TakeBack", "Listen", "Terminate"])
+
+
+def test_a_new_end_time_moves_the_ask_unless_it_has_come() -> None:
+    """An administrator raises the limit: the ask moves; after the ask it does not."""
+    longer = in_job(2000.0)
+    state, _ = core.step(longer, history(in_job(), START)[0], events.TimesChanged(500.0))
+    assert state.ask_at == longer.times.ask_at  # type: ignore[union-attr]
+    asked = history(in_job(), START, events.AskDue(900.0), events.Listened(900.0, Hearing.HEARS))[0]
+    assert core.step(longer, asked, events.TimesChanged(901.0))[0] == asked
+
+
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[core.Policy, list[tuple[str, object]]]:
     """Return a policy and a list of stimuli; the machine's own timers are fed in between by the test, in order."""
     saves = draw(st.lists(st.builds(Save, st.floats(0.1, 60), st.booleans(), st.booleans()), max_size=3))
     rules = policy(draw(st.sampled_from([None, 6.0, 60.0, 100.0, 43200.0])), tuple(saves), sees=draw(st.booleans()))
+    rules = rules._replace(in_slurm=draw(st.booleans()), kill_wait_s=draw(st.sampled_from([1.0, 5.0, 30.0])))
     stimulus = st.one_of(
         st.tuples(st.just("signal"), st.sampled_from([USR1, core.USR2, TERM, HUP, INT, core.QUIT])),
         st.tuples(st.just("save"), st.booleans()),
@@ -217,6 +299,8 @@ def worlds(draw: st.DrawFn) -> tuple[core.Policy, list[tuple[str, object]]]:
         st.tuples(st.just("wait"), st.floats(0.01, 0.4)),
         st.tuples(st.just("exit"), st.booleans()),
         st.tuples(st.just("replaced"), st.none()),
+        st.tuples(st.just("learned"), st.tuples(st.sampled_from(list(Course)), st.booleans())),
+        st.tuples(st.just("times"), st.none()),
     )
     weights = draw(st.lists(stimulus, max_size=25))
     return rules, [(kind, value) for kind, value in weights if kind != "replaced" or draw(st.integers(0, 5)) == 0]
@@ -275,6 +359,13 @@ def test_whatever_happens(world_: tuple[core.Policy, list[tuple[str, object]]]) 
             world.wait(typing.cast(float, value) * limit_s)
         elif kind == "replaced":
             world.feed(events.Replaced(world.at))
+        elif kind == "times":
+            world.feed(events.TimesChanged(world.at))
+        elif kind == "learned":
+            course, runs_on = typing.cast(tuple[Course, bool], value)
+            # The loop answers an inquiry; nothing is learned that was not asked for.
+            if any(isinstance(action, events.Inquire) for _, action, _ in world.log):
+                world.feed(events.ReasonLearned(world.at, Reason(course, "the controller said so"), runs_on))
         else:
             world.feed(events.ChildExited(world.at, OK))
     _check_log(rules, world)
@@ -287,6 +378,8 @@ def test_whatever_happens(world_: tuple[core.Policy, list[tuple[str, object]]]) 
 
 
 def _check_log(rules: core.Policy, world: World) -> None:
+    handed = [action for _, action, _ in world.log if isinstance(action, events.HandOver)]
+    assert len(handed) <= rules.in_slurm, "handed over twice, or outside Slurm"
     asks = [(at, action, before) for at, action, before in world.log if isinstance(action, events.SignalTraining)]
     assert len([1 for _, action, _ in asks if not action.noted and action.pass_on is None]) <= 2
     for at, action, before in asks:
