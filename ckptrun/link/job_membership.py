@@ -105,7 +105,7 @@ class Inside:
             return self._begin(place)
         base = os.environ.get("CKPTRUN_BASE", "")
         verdict: Verdict = self._ask(succession.judge(place, self._here, int(base) if base.isdigit() else 0))
-        self._tell_of_predecessor(place.folder, verdict)
+        self._tell_of_predecessor(place, verdict)
         if not verdict.go:
             messages.say(verdict.why)
             return verdict.exit_code
@@ -138,15 +138,21 @@ class Inside:
         )
         return link.run()
 
-    def _tell_of_predecessor(self, folder: ChainFolder, verdict: Verdict) -> None:
-        """Record how the predecessor ended, where it could not do so itself."""
-        if verdict.predecessor is None:
+    def _tell_of_predecessor(self, place: Place, verdict: Verdict) -> None:
+        """Record how the predecessor ended, where it could not do so itself.
+
+        One that was cancelled between its end as continued and its exit has its end on record: then this link tells what the chain
+        came to.
+        """
+        if verdict.predecessor is None or place.folder is None:
             return
         link, outcome, why = verdict.predecessor
-        history = History(folder.events, messages.say)
+        history = History(place.folder.events, messages.say)
         ended = {event["link"] for event in history.events if event.get("event") == "ended"}
         if link not in ended:
             history.record("ended", link, 1, outcome=outcome, reason=why)
+        elif not verdict.go and place.link not in ended:
+            history.record("ended", place.link, 1, outcome=outcome, reason=f"link {link} ended, and {why}")
 
     # --- link 1
 

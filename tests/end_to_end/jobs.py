@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -82,14 +83,16 @@ class Jobs:
 
     def start_requeued(self, job: str) -> None:
         """Let a requeued job start at once: it would wait 121 s, and only somebody who outlives it can say that it need not."""
-        for _ in range(60):
-            state = self.run("squeue", "-h", "-t", "all", "-j", job, "-o", "%T|%r").strip()
-            if state == "PENDING|BeginTime":  # said too early, while the job is on its way back, it is forgotten
+        seen = []
+        end_at = time.monotonic() + 110.0
+        while time.monotonic() < end_at:
+            seen.append(self.run("squeue", "-h", "-t", "all", "-j", job, "-o", "%T|%r|%S").strip())
+            if seen[-1].startswith("PENDING|BeginTime"):  # said too early, while the job is on its way back, it is forgotten
                 self.run("scontrol", "update", f"JobId={job}", "StartTime=now")
-            elif state.startswith("COMPLETED") or len([one for one in self.events("started") if one["job"] == job]) > 1:
+            elif seen[-1].startswith("COMPLETED") or len([one for one in self.events("started") if one["job"] == job]) > 1:
                 return
             self.run("srun", "-Q", "-p", "batch", "true")
-        raise AssertionError(f"job {job} was not requeued, or did not start again\n{self.story()}")
+        raise AssertionError(f"job {job} was not requeued, or did not start again: {list(dict.fromkeys(seen))}\n{self.story()}")
 
     # --- what is known
 
