@@ -17,7 +17,7 @@ FLOORS = [
     {"cli"},
     {"link"},
     {"chain", "checkpoints", "slurm"},
-    {"plan", "early"},
+    {"plan", "early", "mailbox"},
     {"words"},
     {"durations", "errors", "demo", "__init__"},
 ]

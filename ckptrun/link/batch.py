@@ -243,7 +243,8 @@ class BatchLink:
     def hand_over(self) -> None:
         """Submit the successor, unless a bound or a person says that none may follow, or the job is to be requeued."""
         seconds = time.monotonic() - self._link.started_at
-        hopeful = End(Status(0, None), asked=Course.GO_ON, ours=True, new_checkpoint=True, progress=True, seconds=seconds)
+        progress = True if self._link.sees_progress else None
+        hopeful = End(Status(0, None), asked=Course.GO_ON, ours=True, new_checkpoint=True, progress=progress, seconds=seconds)
         stop_file = self._plan.stop_file
         hopeful = hopeful._replace(stop_file=stop_file is not None and os.path.exists(stop_file), limit_s=seconds)
         if self._handing or self._plan.continue_with == "requeue" or self.told_to_stop() is not None:

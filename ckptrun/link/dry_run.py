@@ -41,7 +41,7 @@ def describe_in_job(plan: Plan, job: InJob) -> list[str]:
         lines += _times_until(plan, known, limits[where] - time.time(), where)
     else:
         lines.append("time limit: none; nobody is asked by the clock")
-    return [*lines, _who(plan), _bounds(plan), *job.successor]
+    return [*lines, _who(plan), _bounds(plan, known), *job.successor]
 
 
 def describe(plan: Plan) -> list[str]:
@@ -64,7 +64,7 @@ def describe(plan: Plan) -> list[str]:
         lines.append(f"chain: a new one, {plan.chain or home.make_id(os.path.basename(plan.command[0]), time.time())}")
     so_far_ = so_far(events)
     newest = _newest(plan)
-    lines += [_resuming(plan, newest, link, so_far_), *_times(plan, so_far_), _who(plan), _bounds(plan)]
+    lines += [_resuming(plan, newest, link, so_far_), *_times(plan, so_far_), _who(plan), _bounds(plan, so_far_)]
     return lines
 
 
@@ -120,7 +120,8 @@ def _who(plan: Plan) -> str:
     )
 
 
-def _bounds(plan: Plan) -> str:
-    why = "as told" if plan.max_links else ("the default" if plan.checkpoints else "no --checkpoint, progress cannot be seen")
-    text = f"bounds: --max-links {plan.links_bound} ({why})"
+def _bounds(plan: Plan, known: ChainSoFar) -> str:
+    sees = bool(plan.checkpoints) or known.best_step is not None
+    why = "as told" if plan.max_links else ("the default" if sees else "no --checkpoint, progress cannot be seen")
+    text = f"bounds: --max-links {plan.bound(sees_progress=sees)} ({why})"
     return text + (f", {durations.show(plan.max_time_s)} in all (--max-time)" if plan.max_time_s else "")

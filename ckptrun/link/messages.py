@@ -50,12 +50,13 @@ def starting(
     times: Times | None,
     *,
     sees: bool,
-    bound: int,
+    bound: int | None,
     now: float,
 ) -> str:
     """Return the line at the start: chain, link, resuming from what, when it will ask.
 
-    `resumption` is whether the start resumes, from which checkpoint, and a note about that; `bound` is how many links there may be.
+    `resumption` is whether the start resumes, from which checkpoint, and a note about that; `bound` is how many links there may
+    be where nobody can see whether the chain gets anywhere, else None.
     """
     resumes, found, note = resumption
     if found is not None:
@@ -67,7 +68,7 @@ def starting(
     if times is None:
         return f"link {link} of {chain}, {origin}; no time limit"
     line = f"link {link} of {chain}, {origin}; {will_ask(times, now)}"
-    return line if sees else f"{line}; at most {bound} links: no --checkpoint, progress cannot be seen"
+    return line if bound is None else f"{line}; at most {bound} links: no --checkpoint, progress cannot be seen"
 
 
 def will_ask(times: Times, now: float | None = None) -> str:

@@ -23,11 +23,12 @@ from ckptrun.errors import CkptrunError, Stranded
 from ckptrun.link import child, messages, process_tree
 from ckptrun.link import supervision as core
 from ckptrun.link.outcome import Decision, End, decide
+from ckptrun.link.post import Post
 from ckptrun.link.resuming import Resumption, find_resumption, keep_copies
 from ckptrun.link.supervisor import Desk, Ended, Eyes, Supervisor
 from ckptrun.link.times import Times, times
 from ckptrun.plan import Plan, resume_words
-from ckptrun.words import Outcome, Reason, Status
+from ckptrun.words import Checkpoint, Outcome, Reason, Status
 
 LEFTOVER_TERM_S = 5.0
 
@@ -42,12 +43,16 @@ class Where(NamedTuple):
 
 
 class Ran(NamedTuple):
-    """A training that has ended: what the loop saw, from what it resumed, how long it ran, and the facts that decide."""
+    """A training that has ended: what the loop saw, from what it resumed, how long it ran, and the facts that decide.
+
+    `told_step` is how far the training itself said that it is.
+    """
 
     ended: Ended
     resumption: Resumption
     seconds: float
     end: End
+    told_step: int | None = None
 
 
 class OneLink:
@@ -58,6 +63,7 @@ class OneLink:
         self.attempt = where.restart + 1
         self.turns = Turns(folder.turns)
         self.history = History(folder.events, messages.say)
+        self.post = Post(folder.mailbox, number, self.attempt)
         self.started_at = time.monotonic()
         self.last_turn = last_turn
         self._prepared: PreparedTurn | None = None
@@ -74,6 +80,11 @@ class OneLink:
     def is_replaced(self) -> bool:
         """Return whether a turn after our own last exists."""
         return self.turns.passed(self.last_turn)
+
+    @property
+    def sees_progress(self) -> bool:
+        """Return whether it can be seen how far the chain is: by its checkpoints, or because the training says so."""
+        return bool(self.plan.checkpoints) or self.so_far.best_step is not None or self.post.step() is not None
 
     # --- before the training
 
@@ -140,7 +151,7 @@ class OneLink:
         """Print and record the line at the start."""
         now = time.monotonic()
         sees = bool(self.plan.checkpoints)
-        bound = self.plan.links_bound
+        bound = None if self.sees_progress else self.plan.bound(sees_progress=False)
         messages.say(messages.starting(self.folder.id, self.number, resumption, link_times, sees=sees, bound=bound, now=now))
         offset = time.time() - now
         self.record(
@@ -162,6 +173,7 @@ class OneLink:
     ) -> Ran:
         """Run the training to its end. Raises CkptrunError where it cannot be started; then the link has failed."""
         known = self.so_far
+        self.post.clear_others()
         wanted = None if self.plan.signal == "auto" else _signal_number(self.plan.signal)
         supervisor = Supervisor(
             policy,
@@ -173,6 +185,7 @@ class OneLink:
             self.is_replaced,
             lambda: keep_copies(self.plan, self.folder.id, self.record),
             desk,
+            self.post,
         )
         try:
             ended = supervisor.run(lambda: self._start_child(resumption, policy.times, variables or {}))
@@ -180,11 +193,11 @@ class OneLink:
             self.close(Decision(Outcome.FAILED, False, error.exit_code, str(error)), None, silent=True)
             raise
         seconds = time.monotonic() - self.started_at
-        return Ran(ended, resumption, seconds, self._end(ended, known, seconds, policy.times))
+        return Ran(ended, resumption, seconds, self._end(ended, known, seconds, policy.times), self.post.step())
 
-    def _eyes(self) -> Eyes | None:
+    def _eyes(self) -> Eyes:
         if not self.plan.checkpoints:
-            return None
+            return self.post
         from ckptrun.checkpoints.watch import Watch
 
         return Watch(self.plan.checkpoints, time.time())
@@ -221,9 +234,9 @@ class OneLink:
         plan = self.plan
         end = End(
             status=status,
-            done=plan.done_file is not None and os.path.exists(plan.done_file),
+            done=self.post.is_done() or (plan.done_file is not None and os.path.exists(plan.done_file)),
             new_checkpoint=state.sight.new,
-            progress=_progress(plan, ended, known),
+            progress=_progress(plan, ended, known, self.post.step()),
             reached_ask=state.by_time and state.told,
             out_of_memory=ended.out_of_memory,
             peak_bytes=ended.peak_bytes,
@@ -280,7 +293,7 @@ class OneLink:
             unsaved=decision.unsaved,
             retried=decision.retried,
             checkpoint=newest.path if newest else None,
-            step=newest.step if newest and not (ended and ended.slots) else None,
+            step=_step(newest, ran),
             size=newest.size if newest else None,
         )
 
@@ -327,16 +340,29 @@ def asked_for(end: End, reason: Reason, *, ours: bool) -> End:
     return end._replace(asked=reason.course, asked_for=reason.sentence, ours=ours)
 
 
-def _progress(plan: Plan, ended: Ended, known: ChainSoFar) -> bool | None:
-    """Return whether the link brought the chain further: a higher step than any before or, without steps, a new checkpoint."""
+def _progress(plan: Plan, ended: Ended, known: ChainSoFar, told_step: int | None) -> bool | None:
+    """Return whether the link brought the chain further: a higher step than any before or, without steps, a new checkpoint.
+
+    The step is that of the checkpoint's name; where names have none, and without `--checkpoint`, the one that the training told.
+    """
     if not plan.checkpoints:
-        return None
+        if told_step is None:
+            return None if known.best_step is None else False
+        return known.best_step is None or told_step > known.best_step
     sight = ended.state.sight
     if not sight.new or sight.newest is None:
         return False
-    if sight.newest.step is None or ended.slots or known.best_step is None:
-        return True
-    return sight.newest.step > known.best_step
+    step = sight.newest.step if sight.newest.step is not None else told_step
+    return step is None or ended.slots or known.best_step is None or step > known.best_step
+
+
+def _step(newest: Checkpoint | None, ran: Ran | None) -> int | None:
+    """Return the step that a link ended at: by the checkpoint's name, unless that is the number of a slot, else as it was told."""
+    if ran is not None and ran.ended.slots:
+        return None
+    if newest is not None and newest.step is not None:
+        return newest.step
+    return ran.told_step if ran is not None else None
 
 
 def _signal_number(name: str) -> int:

@@ -11,9 +11,9 @@ Rules that it keeps, whatever the history of events:
 - No save is asked for that cannot be whole in what is left.
 - A link ends once.
 
-A training that hears is asked at the checkpoint time. One that only catches INT (every Python program does) is sent INT right
-after the last save that fits, so that it loses nothing whether it saves on INT or dies of it. One that cannot be told is stopped
-right after the last save that fits.
+A training that hears, by a signal that it catches or by the file that it says it looks for, is asked at the checkpoint time. One
+that only catches INT (every Python program does) is sent INT right after the last save that fits, so that it loses nothing whether
+it saves on INT or dies of it. One that cannot be told is stopped right after the last save that fits.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class State(NamedTuple):
     ints: int = 0
     said_no_room: bool = False
     overdue: bool = False
-    listened_for: tuple[int, bool, bool, bool] | None = None
+    listened_for: tuple[int, bool, bool, bool, bool] | None = None
     our_end: str | None = None
     replaced: bool = False
     handed_over: bool = False
@@ -105,7 +105,7 @@ class State(NamedTuple):
 
     @property
     def told(self) -> bool:
-        """Return whether the training was asked: a signal was delivered."""
+        """Return whether the training was asked: a signal, or the file, was delivered."""
         return self.reached or self.our_end is not None
 
 
@@ -257,7 +257,7 @@ def _saw_while_running(policy: Policy, state: State, event: Event) -> Next:
         return state, ()
     # Reading the process tree costs milliseconds: only when what it would decide on has changed.
     stood = bool(state.sight.written_at) and event.at - state.sight.written_at[-1] >= STANDS_S
-    key = (len(state.sight.written_at), state.sight.writing, _past_half(policy, state, event.at), stood)
+    key = (len(state.sight.written_at), state.sight.writing, _past_half(policy, state, event.at), stood, event.ready)
     return (state, ()) if key == state.listened_for else (state._replace(listened_for=key), (Listen(),))
 
 
@@ -343,6 +343,8 @@ def _next_candidate(policy: Policy, state: State, event: Event) -> Next:
 def _saw_after_ask(policy: Policy, state: State, event: Event) -> Next:
     assert isinstance(event, Looked) and state.asked_at is not None
     state = _measure_asked(_take_sight(state, event.sight), event.at)
+    if event.heard:  # it saves when it comes to the end of its step: a second signal would only disturb that
+        state = state._replace(reached=True, next_candidate_at=None)
     if state.sight.writing:
         return state, ()
     if state.overdue:

@@ -13,7 +13,8 @@ from ckptrun import durations
 from ckptrun.early import CHLD, INT, TERM, Handlers
 from ckptrun.link import child, events, messages, process_tree
 from ckptrun.link import supervision as core
-from ckptrun.link.target import Audience, Target, audience
+from ckptrun.link.post import Post
+from ckptrun.link.target import Audience, Target, audience, told_by_file
 from ckptrun.link.times import Times, longest_interval, look_every
 from ckptrun.words import Course, Reason, Sight, Status
 
@@ -27,7 +28,7 @@ OPEN_FILES_EVERY_S = 1.0
 
 
 class Eyes(Protocol):
-    """What looks at the checkpoints: `checkpoints.watch.Watch`, or a stand-in without checkpoints."""
+    """What looks at the checkpoints: `checkpoints.watch.Watch`, or without `--checkpoint` what the training says of its saves."""
 
     def look(self, monotonic: float, unix: float, open_for_writing: frozenset[str] = ...) -> Sight:
         """Return what stands there now."""
@@ -94,11 +95,12 @@ class Supervisor:
         replaced: Callable[[], bool],
         keep_copies: Callable[[], None],
         desk: Desk | None = None,
+        post: Post | None = None,
     ) -> None:
         self._policy, self._handlers, self._eyes, self._folders = policy, handlers, eyes, folders
         self._wanted, self._record, self._replaced = wanted, record, replaced
         self._keep_copies = keep_copies
-        self._desk = desk
+        self._desk, self._post = desk, post
         self._end_time_at = float("inf")
         self._state = core.begin(policy)
         self._timer: events.Event | None = None
@@ -221,7 +223,7 @@ class Supervisor:
         if now >= self._look_at:
             self._look_at = now + self._interval(now)
             if self._eyes is not None:
-                self._feed(events.Looked(now, self._look(now)))
+                self._feed(events.Looked(now, self._look(now), self._ready(), self._heard()))
                 self._copy(now)
 
     def _new_times(self, found: Times) -> None:
@@ -241,6 +243,8 @@ class Supervisor:
             return REPLACED_EVERY_S
         if self._state.phase is not events.Phase.RUNNING or self._state.reason is not None:
             return 0.25
+        if not self._policy.sees_checkpoints:
+            return REPLACED_EVERY_S
         cadence_s = longest_interval(self._state.sight.written_at, self._policy.start_at)
         return look_every(times.limit_s if times else None, times.end_at - now if times else None, cadence_s)
 
@@ -248,7 +252,7 @@ class Supervisor:
 
     def _look(self, now: float, later_s: float = 0.0) -> Sight:
         assert self._eyes is not None
-        if self._state.reason is not None and now >= self._open_at:
+        if self._folders and self._state.reason is not None and now >= self._open_at:
             self._open_at = now + OPEN_FILES_EVERY_S
             self._open = process_tree.open_for_writing(self._folders, self._apart())
         unix = time.time()
@@ -263,6 +267,21 @@ class Supervisor:
             self._steps.append(sight.newest.step)
         # From here on times are monotonic: files know Unix time only.
         return sight._replace(written_at=tuple(at - unix + now for at in sight.written_at))
+
+    def _ready(self) -> bool:
+        """Return whether the training has to be told something and says that it can be, by file."""
+        waits = self._state.phase is events.Phase.RUNNING and self._state.reason is not None
+        return waits and self._can_be_told_by_file()
+
+    def _heard(self) -> bool:
+        return self._post is not None and self._state.phase is events.Phase.ASKED and self._post.has_heard()
+
+    def _can_be_told_by_file(self) -> bool:
+        return self._post is not None and self._post.can_be_told(saves_unasked=bool(self._state.sight.written_at))
+
+    def _listen(self, candidate: int = 0) -> Audience:
+        found = audience(process_tree.read(self._apart()), self._root, self._wanted, candidate)
+        return told_by_file(found) if self._can_be_told_by_file() else found
 
     def _copy(self, now: float) -> None:
         """Keep a copy of what is overwritten in place, while nothing else is going on."""
@@ -314,12 +333,13 @@ class Supervisor:
 
     def _act(self, action: events.Action) -> None:
         if isinstance(action, events.Listen):
-            self._audience = audience(process_tree.read(self._apart()), self._root, self._wanted)
+            self._audience = self._listen()
             self._feed(events.Listened(time.monotonic(), self._audience.hearing))
         elif isinstance(action, events.SignalTraining):
             self._ask(action)
         elif isinstance(action, events.Terminate):
             self._terminated = True
+            self._ask_by_file(action.why)
             self._send_all(15, f"stopping it with TERM: {action.why}", "terminated")
         elif isinstance(action, events.Kill):
             self._terminated = True
@@ -353,7 +373,7 @@ class Supervisor:
 
     def _ask(self, action: events.SignalTraining) -> None:
         if action.noted or action.pass_on is not None or action.candidate or self._audience is None:
-            self._audience = audience(process_tree.read(self._apart()), self._root, self._wanted, action.candidate)
+            self._audience = self._listen(action.candidate)
         targets = self._audience.targets
         if action.noted or action.pass_on is not None:
             number = action.pass_on or INT
@@ -361,18 +381,25 @@ class Supervisor:
         reached = [target for target in targets if action.noted or child.send(target.pid, target.signal)]
         for target in reached:
             self._sent.setdefault(target.pid, set()).add(target.signal)
+        # The signal first, it is the faster of the two. Who does not look for the file has not been told by it.
+        by_file = self._ask_by_file(action.reason.sentence) and self._can_be_told_by_file()
         if reached or not action.candidate:
-            self._announce(action, reached)
-        self._feed(events.Delivered(time.monotonic(), bool(reached)))
+            self._announce(action, reached, by_file)
+        self._feed(events.Delivered(time.monotonic(), bool(reached) or by_file))
 
-    def _announce(self, action: events.SignalTraining, reached: list[Target]) -> None:
+    def _ask_by_file(self, reason: str) -> bool:
+        return self._post is not None and self._post.ask_to_stop(reason)
+
+    def _announce(self, action: events.SignalTraining, reached: list[Target], by_file: bool) -> None:
         if action.noted:
             messages.say(f"{action.reason.sentence}: waiting for the training to end (once more to end it at once)")
-        elif reached:
-            told = ", ".join(f"{core.NAMES.get(one.signal, one.signal)} to {one.pid} ({one.why})" for one in reached)
-            messages.say(f"{action.reason.sentence}: asking the training to save: {told}")
+        elif reached or by_file:
+            told = [f"{core.NAMES.get(one.signal, one.signal)} to {one.pid} ({one.why})" for one in reached]
+            told += ["by file (it looks for it)"] if by_file else []
+            messages.say(f"{action.reason.sentence}: asking the training to save: {', '.join(told)}")
         delivered = [[one.pid, one.signal, one.why] for one in reached]
-        self._record("asked", course=action.reason.course.value, reason=action.reason.sentence, delivered=delivered)
+        facts = {"course": action.reason.course.value, "reason": action.reason.sentence}
+        self._record("asked", **facts, delivered=delivered, by_file=by_file)
 
     def _send_all(self, number: int, text: str, event: str) -> None:
         pids = self._pids()

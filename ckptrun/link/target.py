@@ -133,3 +133,8 @@ def _name(process: Process) -> str:
     if not process.argv:
         return "?"
     return re.sub(r"^-", "", process.argv[0].rsplit("/", 1)[-1])
+
+
+def told_by_file(found: Audience) -> Audience:
+    """Return the audience of a training that looks for asks in its mailbox: it hears, and is spared an INT that would end it."""
+    return found if found.hearing is Hearing.HEARS else found._replace(hearing=Hearing.HEARS, targets=())
