@@ -124,10 +124,14 @@ class Sight(NamedTuple):
 
 
 class Process(NamedTuple):
-    """One process of the tree: who it is and which signals it catches and ignores."""
+    """One process of the tree: who it is and which signals it catches and ignores.
+
+    `stands_for` names the step whose tasks an `srun` stands for: then `caught` is what they catch.
+    """
 
     pid: int
     ppid: int
     argv: tuple[str, ...]
     caught: frozenset[int]
     ignored: frozenset[int]
+    stands_for: str = ""

@@ -13,6 +13,8 @@ from ckptrun import durations
 from ckptrun.early import CHLD, INT, TERM, Handlers
 from ckptrun.link import child, events, messages, process_tree
 from ckptrun.link import supervision as core
+from ckptrun.link.branches import Branches
+from ckptrun.link.desk import Desk
 from ckptrun.link.post import Post
 from ckptrun.link.target import Audience, Target, audience, told_by_file
 from ckptrun.link.times import Times, longest_interval, look_every
@@ -32,43 +34,6 @@ class Eyes(Protocol):
 
     def look(self, monotonic: float, unix: float, open_for_writing: frozenset[str] = ...) -> Sight:
         """Return what stands there now."""
-
-
-class Desk(Protocol):
-    """What a link inside a Slurm job has besides: who asks the controller, and hands the chain over."""
-
-    def pids(self) -> frozenset[int]:
-        """Return the pids of Slurm's commands under way: they are no part of the training."""
-
-    def descriptors(self) -> list[int]:
-        """Return what to wait on."""
-
-    def due_at(self) -> float | None:
-        """Return the monotonic time at which `attend` has something to do."""
-
-    def attend(self) -> None:
-        """Go on with what was answered."""
-
-    def reaped(self, reaped: child.Reaped) -> bool:
-        """Take the end of a process; return whether it was a command of ours."""
-
-    def note_term(self) -> None:
-        """Publish that a SIGTERM arrived."""
-
-    def inquire(self, learned: Callable[[Reason, bool], None]) -> None:
-        """Find out what the SIGTERM means, and whether the job runs on."""
-
-    def read_end_time(self, changed: Callable[[Times], None], lost: Callable[[], None]) -> None:
-        """Read the job's end time again; say when it has changed, or when the job is not ours any more."""
-
-    def hand_over(self) -> None:
-        """Submit the successor, unless none may follow."""
-
-    def take_back(self) -> None:
-        """Cancel the successor."""
-
-    def told_to_stop(self) -> Reason | None:
-        """Return why a person has stopped the chain, None where nobody has. One stat."""
 
 
 class Ended(NamedTuple):
