@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 
 VERSION = 1
 LONGEST_LETTER = 65536
-# `ready`: it can be told; `progress`, `saved`, `done`: what the training says; `status`: how a relay's branch ended.
-KINDS = ("ready", "progress", "saved", "done", "status")
+# `ready`: it can be told; `progress`, `saved`, `done`: what the training says. `relay`: what a relay's branch can be told;
+# `status`: how that branch ended.
+KINDS = ("ready", "progress", "saved", "done", "relay", "status")
 _NAME = re.compile(r"\.?(?:ask|word)-(\d+)-(\d+)(?:[-.].*)?")
 
 

@@ -124,9 +124,9 @@ class Sight(NamedTuple):
 
 
 class Process(NamedTuple):
-    """One process of the tree: who it is and which signals it catches and ignores.
+    """One process of the tree: who it is, which signals it catches and ignores, and when it started (Unix seconds).
 
-    `stands_for` names the step whose tasks an `srun` stands for: then `caught` is what they catch.
+    `stands_for` says for whom an `srun` stands that hands signals on to tasks on other nodes: `caught` is then what they catch.
     """
 
     pid: int
@@ -134,4 +134,5 @@ class Process(NamedTuple):
     argv: tuple[str, ...]
     caught: frozenset[int]
     ignored: frozenset[int]
+    started: float = 0.0
     stands_for: str = ""

@@ -17,8 +17,9 @@ from ckptrun.chain.links import LinkFiles
 from ckptrun.chain.state import stop_mark
 from ckptrun.early import TERM, USR1, USR2, Handlers
 from ckptrun.errors import CkptrunError, TurnTaken
-from ckptrun.link import child, handover, messages, reason
+from ckptrun.link import child, events, handover, messages, reason
 from ckptrun.link import supervision as core
+from ckptrun.link.crew import Crew
 from ckptrun.link.errands import Errands, Procedure
 from ckptrun.link.handover import Handed, Office, Result
 from ckptrun.link.one_link import OneLink, Ran, Where, asked_for
@@ -29,7 +30,7 @@ from ckptrun.plan import Plan
 from ckptrun.slurm import commands, parse
 from ckptrun.slurm.fidelity import Same
 from ckptrun.slurm.job import Here
-from ckptrun.slurm.parse import JobRecord, Settings
+from ckptrun.slurm.parse import JobRecord, Settings, job_id
 from ckptrun.words import Course, Outcome, Reason, Status
 
 # How long a signal of Slurm's may be behind the end of a training that heard its own (steps hear before the batch shell).
@@ -58,10 +59,12 @@ class BatchLink:
         settings: Settings,
         errands: Errands,
         started_at: float,
+        crew: Crew | None = None,
     ) -> None:
         where = Where(here.node, str(here.job), record.restarts, here.batch_shell)
         self._plan, self._folder, self._here, self._record = plan, folder, here, record
         self._same, self._script, self._settings, self._verdict = same, script, settings, verdict
+        self._crew = crew
         self._link = OneLink(plan, folder, handlers, number, where, verdict.after)
         self._link.started_at = started_at
         self._handlers, self._errands = handlers, errands
@@ -75,6 +78,11 @@ class BatchLink:
         self._late: list[int] = []
         self._termed = False
         self._replaced = False
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """Return how the link ended, None where that is not on record."""
+        return self._link.outcome
 
     # --- one link from its turn to its exit
 
@@ -116,7 +124,7 @@ class BatchLink:
             kill_wait_s=self._settings.kill_wait_s,
         )
         try:
-            ran = link.supervise(resumption, policy, self, {"SLURM_DISABLE_STATUS": "1"})
+            ran = link.supervise(resumption, policy, self, {"SLURM_DISABLE_STATUS": "1"}, self._crew)
         except CkptrunError:
             self._take_back_now()
             raise
@@ -175,9 +183,23 @@ class BatchLink:
         """Return when a pause or a time-out is over."""
         return self._errands.due_at()
 
-    def attend(self) -> None:
+    def attend(self) -> tuple[events.Event, ...]:
         """Go on with what was answered."""
         self._errands.attend()
+        return ()
+
+    def job(self) -> int | None:
+        """Return the bare number of our job, whose steps are in our tree; one beside whom we stand is not."""
+        bare = job_id(os.environ.get("SLURM_JOB_ID", ""))
+        return bare.number if bare is not None and self._here.step is None else None
+
+    def all_hear(self) -> bool:
+        """Return whether this cluster signals all processes of a task."""
+        return not self._settings.proctrack.endswith("cgroup")
+
+    def signal_step(self, address: str) -> None:
+        """Send TERM to a step's tasks through the controller."""
+        self._errands.begin(handover.signal_step(address), lambda _: None)
 
     def reaped(self, reaped: child.Reaped) -> bool:
         """Take the end of a process; return whether it was a command of ours."""

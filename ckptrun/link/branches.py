@@ -1,4 +1,4 @@
-"""Everybody below us: our own process tree, the tasks of our job's steps, and relays. Who can be told what, and how each is reached."""
+"""Everybody below us: our own process tree, the tasks of our job's steps, and relays. Who can be told what, and how."""
 
 from __future__ import annotations
 

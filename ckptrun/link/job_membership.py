@@ -13,21 +13,22 @@ from ckptrun.chain import claims, home, jobs
 from ckptrun.chain.history import History, read_events
 from ckptrun.chain.home import ChainFolder
 from ckptrun.chain.state import final_outcome, highest_link, why_live
-from ckptrun.chain.turns import Turns
+from ckptrun.chain.turns import Turn, Turns
 from ckptrun.early import HUP, INT, TERM, Handlers
-from ckptrun.errors import CkptrunError, Refused, TurnTaken
-from ckptrun.link import messages, succession
+from ckptrun.errors import CkptrunError, Refused, Stranded, TurnTaken
+from ckptrun.link import messages, relay, succession
 from ckptrun.link.batch import BatchLink
+from ckptrun.link.crew import Crew, exit_code, lead_of
 from ckptrun.link.dry_run import InJob, describe_in_job
 from ckptrun.link.errands import Errands, Pause, Procedure
 from ckptrun.link.people import live_job
-from ckptrun.link.relay import run_relay
 from ckptrun.link.succession import Place, Verdict
 from ckptrun.plan import Plan, from_json, to_json
 from ckptrun.slurm import commands, fidelity, parse
 from ckptrun.slurm.fidelity import Same
 from ckptrun.slurm.job import Here, has_clients
 from ckptrun.slurm.parse import Queued, Settings
+from ckptrun.words import Outcome
 
 
 class _EndedBySignal(Exception):
@@ -45,11 +46,58 @@ class Inside:
         self._plan, self._handlers, self._here, self._home = plan, handlers, here, state_home
         self._started_at = started_at
         self._errands = Errands()
+        self._crew: Crew | None = None
+        self._outcome: Outcome | None = None
 
     def run(self) -> int:
         """Find our place and run the link; return our exit code. Raises Refused where this ckptrun must not run."""
         if self._is_relay():
-            return run_relay(self._plan, self._handlers)
+            return self._relay()
+        crew = Crew(self._home, self._here, os.environ)
+        if not crew.size:
+            return self._lead_or_end()
+        if not crew.lead():
+            return self._follow(crew)
+        self._crew = crew
+        code = CkptrunError.exit_code
+        try:
+            code = self._lead_or_end()
+        except CkptrunError as error:
+            code = error.exit_code
+            raise
+        finally:
+            crew.over(code, self._outcome)
+        return code
+
+    def _relay(self) -> int:
+        lead = relay.lead_of(os.environ)
+        assert lead is not None
+        relay.speak_as_relay()
+        ignored = [
+            name for name, value in (("--checkpoint", self._plan.checkpoints), ("--time-limit", self._plan.limit_s)) if value
+        ]
+        if ignored:
+            messages.say(f"this is a relay: the leader of chain {lead.chain} decides; ignored: {', '.join(ignored)}")
+        return relay.run_relay(self._plan.command, lead, dict(os.environ), self._handlers).exit_code
+
+    def _follow(self, crew: Crew) -> int:
+        """Run beside the task of our step that leads: start when it does, end when it has ended."""
+        relay.speak_as_relay()
+        try:
+            begun: Turn | None = self._ask(crew.wait_for("begin"))
+        except _EndedBySignal as ended:
+            return 128 + ended.number
+        if begun is None or begun.kind == "over":
+            return int(begun.facts["code"]) if begun is not None else Stranded.exit_code
+        command = self._plan.command + tuple(begun.facts["appended"])
+        environment = dict(os.environ) | begun.facts["variables"]
+        environment.pop("CKPTRUN_BASE", None)
+        own = relay.run_relay(command, lead_of(begun), environment, self._handlers)
+        # No signal hurries this: the leader has heard it, too.
+        over = self._errands.wait_for(crew.wait_for("over"), self._handlers, lambda _number: None)
+        return exit_code(own, over)
+
+    def _lead_or_end(self) -> int:
         if not has_clients():
             raise Refused(
                 f"inside job {self._here.job}, but scontrol and sbatch are not on PATH (a container?). Put ckptrun in front of the "
@@ -135,8 +183,12 @@ class Inside:
         link = BatchLink(
             *(plan, folder, self._handlers, self._here, place.record, place.link),
             *(verdict, same, script, settings, self._errands, self._started_at),
+            crew=self._crew,
         )
-        return link.run()
+        try:
+            return link.run()
+        finally:
+            self._outcome = link.outcome
 
     def _tell_of_predecessor(self, folder: ChainFolder, verdict: Verdict) -> None:
         """Record how the predecessor ended, where it could not do so itself."""

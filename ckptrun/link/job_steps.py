@@ -18,7 +18,7 @@ _LISTENING = "0A"
 
 
 def read(job: int) -> tuple[Step, ...]:
-    """Return the steps of a job (its bare number) as far as they run here. Those of others, and what has just ended, are left out."""
+    """Return the steps of a job (its bare number) as far as they run here. What has just ended is left out."""
     own = [name for name in os.listdir("/proc") if name.isdigit() and _is_ours(name)]
     by_step: dict[str, list[int]] = {}
     in_cgroup = re.compile(rf"/job_{job}/step_(\d+)")
@@ -65,7 +65,7 @@ def _process(pid: int) -> Process | None:
     fields = _text(f"/proc/{pid}/stat").rpartition(")")[2].split()
     if len(fields) < 2 or fields[0] in ("Z", "X"):
         return None
-    return process_tree.process(pid, int(fields[1]))
+    return process_tree.read_one(pid, int(fields[1]), 0.0)
 
 
 def _environment(pid: int) -> dict[str, str]:
@@ -74,13 +74,10 @@ def _environment(pid: int) -> dict[str, str]:
 
 
 def _descriptors(pid: int) -> list[str]:
-    found = []
     try:
-        for number in os.listdir(f"/proc/{pid}/fd"):
-            found.append(os.readlink(f"/proc/{pid}/fd/{number}"))
+        return [os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
     except OSError:
-        pass  # it is gone, and listens to nobody
-    return found
+        return []  # it is gone, and listens to nobody
 
 
 def _text(path: str) -> str:

@@ -11,13 +11,15 @@ from ckptrun.link.times import Times
 from ckptrun.words import Checkpoint, Outcome, Verdict
 
 verbose = False
+# Who speaks, where many print into one log.
+voice = ""
 
 
 def say(text: str) -> None:
     """Print one line, in one write so that it is not torn by what the training prints."""
     for line in text.split("\n"):
         try:
-            os.write(2, f"ckptrun: {line}\n".encode("utf-8", "replace"))
+            os.write(2, f"ckptrun: {voice}{line}\n".encode("utf-8", "replace"))
         except OSError:
             return
 

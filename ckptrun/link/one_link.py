@@ -10,7 +10,7 @@ import os
 import select
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckptrun import durations
 from ckptrun.chain.history import History
@@ -22,13 +22,17 @@ from ckptrun.early import CHLD, TERM, Handlers
 from ckptrun.errors import CkptrunError, Stranded
 from ckptrun.link import child, messages, process_tree
 from ckptrun.link import supervision as core
+from ckptrun.link.desk import Desk
 from ckptrun.link.outcome import Decision, End, decide
 from ckptrun.link.post import Post
 from ckptrun.link.resuming import Resumption, find_resumption, keep_copies
-from ckptrun.link.supervisor import Desk, Ended, Eyes, Supervisor
+from ckptrun.link.supervisor import Ended, Eyes, Supervisor
 from ckptrun.link.times import Times, times
 from ckptrun.plan import Plan, resume_words
 from ckptrun.words import Checkpoint, Outcome, Reason, Status
+
+if TYPE_CHECKING:
+    from ckptrun.link.crew import Crew
 
 LEFTOVER_TERM_S = 5.0
 
@@ -66,6 +70,7 @@ class OneLink:
         self.post = Post(folder.mailbox, number, self.attempt)
         self.started_at = time.monotonic()
         self.last_turn = last_turn
+        self.outcome: Outcome | None = None
         self._prepared: PreparedTurn | None = None
 
     def record(self, event: str, **facts: object) -> None:
@@ -169,26 +174,34 @@ class OneLink:
     # --- the training
 
     def supervise(
-        self, resumption: Resumption, policy: core.Policy, desk: Desk | None = None, variables: dict[str, str] | None = None
+        self,
+        resumption: Resumption,
+        policy: core.Policy,
+        desk: Desk | None = None,
+        variables: dict[str, str] | None = None,
+        crew: Crew | None = None,
     ) -> Ran:
-        """Run the training to its end. Raises CkptrunError where it cannot be started; then the link has failed."""
+        """Run the training, and with a crew the trainings of the relays beside us, to its end.
+
+        Raises CkptrunError where it cannot be started; then the link has failed.
+        """
         known = self.so_far
         self.post.clear_others()
-        wanted = None if self.plan.signal == "auto" else _signal_number(self.plan.signal)
         supervisor = Supervisor(
             policy,
             self.handlers,
             self._eyes(),
             self.plan.checkpoints,
-            wanted,
+            self._wanted(),
             self.record,
             self.is_replaced,
             lambda: keep_copies(self.plan, self.folder.id, self.record),
             desk,
             self.post,
+            crew.size if crew is not None else 0,
         )
         try:
-            ended = supervisor.run(lambda: self._start_child(resumption, policy.times, variables or {}))
+            ended = supervisor.run(lambda: self._start_child(resumption, policy.times, variables or {}, crew))
         except CkptrunError as error:
             self.close(Decision(Outcome.FAILED, False, error.exit_code, str(error)), None, silent=True)
             raise
@@ -202,12 +215,28 @@ class OneLink:
 
         return Watch(self.plan.checkpoints, time.time())
 
-    def _start_child(self, resumption: Resumption, link_times: Times | None, variables: dict[str, str]) -> int:
-        command = self.plan.command
+    def _start_child(self, resumption: Resumption, link_times: Times | None, variables: dict[str, str], crew: Crew | None) -> int:
+        appended: tuple[str, ...] = ()
         if resumption.resumes and self.plan.resume_flag is not None:
             path = resumption.checkpoint.path if resumption.checkpoint else ""
-            command += resume_words(self.plan.resume_flag, checkpoint=path, link=self.number, chain=self.folder.id)
-        environment = dict(os.environ) | {
+            appended = resume_words(self.plan.resume_flag, checkpoint=path, link=self.number, chain=self.folder.id)
+        command = self.plan.command + appended
+        own = self._variables(resumption, link_times)
+        if crew is not None:
+            end_at = link_times.end_at - time.monotonic() + time.time() if link_times else None
+            lead = (self.folder.id, self.number, self.attempt, self.folder.mailbox, end_at, self._wanted())
+            crew.begin(lead, own | variables, appended)
+        environment = dict(os.environ) | own | variables
+        environment.pop("CKPTRUN_BASE", None)
+        child.become_subreaper()
+        pid = child.start(command, environment, self.handlers.mask)
+        _, boot_id, _, _ = me()
+        facts = {"pid": pid, "pid_started": process_started(pid), "boot_id": boot_id, "node": self.where.node}
+        self.record("child_started", **facts, argv=list(command))
+        return pid
+
+    def _variables(self, resumption: Resumption, link_times: Times | None) -> dict[str, str]:
+        return {
             "CKPTRUN": "1",
             "CKPTRUN_CHAIN": self.folder.id,
             "CKPTRUN_LINK": str(self.number),
@@ -217,14 +246,9 @@ class OneLink:
             "CKPTRUN_ATTEMPT": str(self.attempt),
             "CKPTRUN_MAILBOX": self.folder.mailbox,
         }
-        environment |= variables
-        environment.pop("CKPTRUN_BASE", None)
-        child.become_subreaper()
-        pid = child.start(command, environment, self.handlers.mask)
-        _, boot_id, _, _ = me()
-        facts = {"pid": pid, "pid_started": process_started(pid), "boot_id": boot_id, "node": self.where.node}
-        self.record("child_started", **facts, argv=list(command))
-        return pid
+
+    def _wanted(self) -> int | None:
+        return None if self.plan.signal == "auto" else _signal_number(self.plan.signal)
 
     def _end(self, ended: Ended, known: ChainSoFar, seconds: float, link_times: Times | None) -> End:
         state = ended.state
@@ -256,6 +280,7 @@ class OneLink:
 
     def close(self, decision: Decision, ran: Ran | None, *, silent: bool = False, turn: bool = True) -> Decision:
         """Record the end of the link and take its turn (a link that is replaced, or cannot know how it ends, takes none)."""
+        self.outcome = decision.outcome
         self._record_end(decision, ran)
         if turn:
             self._end_turn(decision.outcome)

@@ -9,8 +9,9 @@ import os
 
 from ckptrun import mailbox
 from ckptrun.link import messages
+from ckptrun.link.target import Hearing
 from ckptrun.mailbox import Word
-from ckptrun.words import Checkpoint, Sight, Verdict
+from ckptrun.words import Checkpoint, Sight, Status, Verdict
 
 
 class Post:
@@ -41,11 +42,33 @@ class Post:
             return False
         return True
 
+    def tell_relays_to_end(self, reason: str) -> None:
+        """Tell the relays, if there are any, that their trainings have had their time: a second letter means that."""
+        if self.relays_hear() is None:
+            return
+        try:
+            while self._serial < 2:
+                self._serial = mailbox.ask(self._folder, self._link, self._attempt, stop=True, reason=reason).serial
+        except OSError:
+            return  # they end by themselves at the end time
+
+    def relays_hear(self) -> Hearing | None:
+        """Return the most that the branch of any relay can be told; None where no relay has said a word."""
+        said = [word.facts.get("hearing") for word in self._words.read() if word.kind == "relay"]
+        known = [hearing for hearing in Hearing if hearing.value in said]
+        return known[0] if known else None
+
+    def statuses(self) -> list[Status]:
+        """Return how the branches of relays have ended."""
+        return [_status(word) for word in self._words.read() if word.kind == "status"]
+
     def can_be_told(self, *, saves_unasked: bool) -> bool:
         """Return whether a process that lives will see the ask.
 
         One that has not looked for an ask yet may be in a long first step; where it saves all the same, it is one that never looks.
         """
+        if self.relays_hear() is Hearing.HEARS:
+            return True
         ready = [word for word in self._words.read() if word.kind == "ready" and _lives(word)]
         return any(word.facts.get("looks") is True or not saves_unasked for word in ready)
 
@@ -69,6 +92,13 @@ class Post:
                 self._saved_at.append(word.at)
                 self._newest = _told_of(word) or self._newest
         return Sight(self._newest, bool(self._saved_at), written_at=tuple(min(at, unix) for at in sorted(self._saved_at)))
+
+
+def _status(word: Word) -> Status:
+    code, signal = word.facts.get("code"), word.facts.get("signal")
+    if isinstance(signal, int):
+        return Status(None, signal)
+    return Status(code if isinstance(code, int) else 1, None)
 
 
 def _lives(word: Word) -> bool:

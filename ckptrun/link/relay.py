@@ -1,16 +1,16 @@
 """A ckptrun below the leader of its job, or beside it in the same step: it asks on its own branch and hands the status back.
 
 Rules of this file. A relay decides nothing: it submits nothing and takes no turn. It is asked by the leader's file, by USR1, or by
-Slurm's TERM, whichever comes first; a second TERM is no reason to end the training, because Slurm sends two at a time limit, and its
-SIGKILL comes by itself. A second letter of the leader's means that the training has had its time. What its training can be told, and
-how it ended, it says in the mailbox.
+Slurm's TERM, whichever comes first; a second TERM is no reason to end the training, because Slurm sends two at a time limit, and
+its SIGKILL comes by itself. A second letter of the leader's means that the training has had its time. What its training can be
+told, and how it ended, it says in the mailbox.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from ckptrun import mailbox
@@ -38,7 +38,7 @@ class Lead(NamedTuple):
     wanted: int | None = None
 
 
-def lead_of(environment: dict[str, str]) -> Lead | None:
+def lead_of(environment: Mapping[str, str]) -> Lead | None:
     """Return whom the marker in the environment names, None where there is none."""
     link, attempt, end = (environment.get(f"CKPTRUN_{name}", "") for name in ("LINK", "ATTEMPT", "END_TIME"))
     folder, chain = environment.get("CKPTRUN_MAILBOX", ""), environment.get("CKPTRUN_CHAIN", "")

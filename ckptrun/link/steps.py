@@ -1,12 +1,12 @@
 """PURE. The tasks of `srun`: they are no descendants of ours, and yet they are the training.
 
 Rules of this file.
-- A step whose tasks are all on this node is part of our tree: its trainings are asked directly, past every launcher, and `srun` hears
-  nothing.
+- A step whose tasks are all on this node is part of our tree: its trainings are asked directly, past every launcher, and `srun`
+  hears nothing.
 - A step that spans nodes is asked through its `srun`, which hands USR1, USR2 and (with SLURM_DISABLE_STATUS=1) a single INT on to
-  every task. TERM, HUP and QUIT make srun kill its tasks at once: for TERM `scancel -s TERM JOB.STEP`. What is so handed on reaches the
-  first process of each task (with proctrack/linuxproc all of its processes): it is handed on only where those of this node's tasks
-  catch it, and are no launchers. They stand for the tasks of the other nodes.
+  every task. TERM, HUP and QUIT make srun kill its tasks at once: for TERM `scancel -s TERM JOB.STEP`. What is handed on reaches
+  the first process of each task (with proctrack/linuxproc all of its processes): that is done only where those of this node's
+  tasks catch it, and are no launchers. They stand for the tasks of the other nodes.
 - Of a step about whose tasks nothing is known its srun is signalled only if the user named the signal.
 
 Sources: measured on Slurm 22.05.8 (docs/reference/who-is-asked.md).
@@ -78,7 +78,8 @@ def graft(
     for pid, srun in outer.items():
         own = by_srun.get(pid, [])
         spanning = [step for step in own if not step.whole]
-        through |= {pid: step.address for step in spanning}
+        if spanning:
+            through[pid] = spanning[0].address
         grafted.append(_stand_in(srun, spanning, all_hear=all_hear) if own else _unknown(srun, wanted))
         for step in own:
             if step.whole:
@@ -90,7 +91,7 @@ def graft(
 def _matched(
     steps: Sequence[Step], sruns: Mapping[int, Process], outer: Mapping[int, Process], ports: Mapping[int, frozenset[int]]
 ) -> dict[int, list[Step]]:
-    """Return the steps of each srun. One that is none of ours is left out: a person may look into the job with an srun of his own."""
+    """Return the steps of each srun. Others are left out: a person may look into the job with an srun of his own."""
     found: dict[int, list[Step]] = {}
     for step in steps:
         holder = next((pid for pid in sruns if step.port is not None and step.port in ports.get(pid, ())), None)

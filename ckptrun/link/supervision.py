@@ -66,7 +66,7 @@ REPLACED_KILL_AFTER_S = 2.0
 
 
 class Policy(NamedTuple):
-    """What does not change during a link."""
+    """What does not change during a link. `relays`: we only pass on what a leader, who decides, asks."""
 
     times: Times | None
     earlier_saves: tuple[Save, ...] = ()
@@ -74,6 +74,7 @@ class Policy(NamedTuple):
     start_at: float = 0.0
     in_slurm: bool = False
     kill_wait_s: float = 30.0
+    relays: bool = False
 
 
 class State(NamedTuple):
@@ -214,7 +215,7 @@ def _signal_while_running(policy: Policy, state: State, event: Event) -> Next:
 
 def _signal_after_ask(policy: Policy, state: State, event: Event) -> Next:
     assert isinstance(event, SignalReceived)
-    if event.signal in (USR1, USR2, QUIT):
+    if event.signal in (USR1, USR2, QUIT) or (policy.relays and event.signal == TERM):
         return state, ()
     reason = event.reason or meaning(event.signal, policy.in_slurm)
     if reason.course is Course.UNKNOWN:
@@ -306,6 +307,8 @@ def _stop_untold(policy: Policy, state: State, at: float) -> Next:
     assert state.reason is not None
     if state.hearing is Hearing.ONLY_INT:
         return _asked(policy, state, at, state.reason, candidate=0)
+    if policy.relays:  # the leader's second letter says when, or the end time
+        return state, ()
     if state.by_time and not state.sight.written_at and state.term_at is not None and at < state.term_at:
         return state, ()
     return _terminate(policy, state, at, state.reason.sentence)
