@@ -20,7 +20,7 @@ from ckptrun.link import supervision as core
 from ckptrun.link.desk import LeafDesk
 from ckptrun.link.supervisor import Supervisor
 from ckptrun.link.target import Hearing, audience
-from ckptrun.link.times import times
+from ckptrun.link.times import Times, times
 from ckptrun.words import Course, Reason, Status
 
 LETTERS_EVERY_S = 1.0
@@ -105,16 +105,23 @@ def run_relay(command: tuple[str, ...], lead: Lead, environment: dict[str, str],
         return root[0]
 
     now = time.monotonic()
-    limits = None
-    if lead.end_at is not None and (left_s := lead.end_at - time.time()) > 0:
-        # The leader asks. What a relay does by itself is to be over in time.
-        limits = times(now, now + left_s, ())._replace(ask_at=now + left_s, margin_s=left_s)
-    policy = core.Policy(limits, start_at=now, relays=True)
+    policy = core.Policy(_times(lead, now), start_at=now, relays=True)
     desk = RelayDesk(lead, lambda: root[0])
     supervisor = Supervisor(policy, handlers, None, (), lead.wanted, record, lambda: False, lambda: None, desk)
     status = supervisor.run(start).state.status or Status(0, None)
     say(lead, "status", code=status.code, signal=status.signal)
     return status
+
+
+def _times(lead: Lead, now: float) -> Times | None:
+    """Return when a relay acts by itself: it asks at no time, and ends what its leader has not ended when that one would KILL.
+
+    The end time in the environment is a whole second, so it may be one too early.
+    """
+    if lead.end_at is None or (left_s := lead.end_at + 1.0 - time.time()) <= 0:
+        return None
+    found = times(now, now + left_s, ())
+    return found._replace(ask_at=found.end_at, term_at=found.kill_at, kill_at=found.end_at, margin_s=left_s)
 
 
 def speak_as_relay() -> None:
