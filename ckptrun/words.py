@@ -124,10 +124,11 @@ class Sight(NamedTuple):
 
 
 class Process(NamedTuple):
-    """One process of the tree: who it is and which signals it catches and ignores."""
+    """One process of the tree: who it is, which signals it catches and ignores, and when it started (Unix seconds)."""
 
     pid: int
     ppid: int
     argv: tuple[str, ...]
     caught: frozenset[int]
     ignored: frozenset[int]
+    started: float = 0.0

@@ -14,6 +14,7 @@ from ckptrun.chain.model import ChainSoFar, so_far
 from ckptrun.chain.state import final_outcome, highest_link, why_live
 from ckptrun.chain.turns import Turns
 from ckptrun.link import membership, messages
+from ckptrun.link.target import announce
 from ckptrun.link.times import times
 from ckptrun.plan import Plan, resume_words
 from ckptrun.words import Checkpoint
@@ -113,10 +114,10 @@ def _times_until(plan: Plan, known: ChainSoFar, seconds: float, where: str) -> l
 
 def _who(plan: Plan) -> str:
     if plan.signal != "auto":
-        return f"asked: the training, with SIG{plan.signal} if it catches it (--signal)"
+        return f"asked: {announce(plan.command)}, with SIG{plan.signal} if it catches it (--signal)"
     return (
-        "asked: the training, past shells and wrappers, with the first of SIGUSR1, SIGUSR2, SIGTERM that it catches when the time "
-        "comes; SIGINT after the last save that fits where it catches only that"
+        f"asked: {announce(plan.command)}, with the first of SIGUSR1, SIGUSR2, SIGTERM that it catches when the time comes; SIGINT "
+        "after the last save that fits where it catches only that"
     )
 
 

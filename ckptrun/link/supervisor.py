@@ -353,11 +353,13 @@ class Supervisor:
 
     def _ask(self, action: events.SignalTraining) -> None:
         if action.noted or action.pass_on is not None or action.candidate or self._audience is None:
-            self._audience = audience(process_tree.read(self._apart()), self._root, self._wanted, action.candidate)
-        targets = self._audience.targets
+            told = self._sent if action.candidate else {}
+            self._audience = audience(process_tree.read(self._apart()), self._root, self._wanted, told)
         if action.noted or action.pass_on is not None:
             number = action.pass_on or INT
             targets = tuple(Target(pid, number, "it arrived") for pid in self._audience.trainings or (self._root,))
+        else:  # reading a large tree takes longer than a training needs to end: what it catches is read once more
+            targets = tuple(one for one in self._audience.targets if process_tree.catches(one.pid, one.signal))
         reached = [target for target in targets if action.noted or child.send(target.pid, target.signal)]
         for target in reached:
             self._sent.setdefault(target.pid, set()).add(target.signal)
@@ -371,6 +373,8 @@ class Supervisor:
         elif reached:
             told = ", ".join(f"{core.NAMES.get(one.signal, one.signal)} to {one.pid} ({one.why})" for one in reached)
             messages.say(f"{action.reason.sentence}: asking the training to save: {told}")
+            if self._audience is not None and self._audience.passed_over:
+                messages.detail(f"not asked: {'; '.join(self._audience.passed_over)}")
         delivered = [[one.pid, one.signal, one.why] for one in reached]
         self._record("asked", course=action.reason.course.value, reason=action.reason.sentence, delivered=delivered)
 
