@@ -60,7 +60,7 @@ class Branches:
     def deliver(self, target: Target) -> bool:
         """Send an ask; return whether it went out. TERM for the tasks behind an srun goes through the controller."""
         step = self._seen.through.get(target.pid)
-        if step is None and not process_tree.catches(target.pid, target.signal):
+        if target.pid not in self._seen.sruns and not process_tree.catches(target.pid, target.signal):
             return False  # reading a large tree takes longer than a training needs to end
         if step is not None and target.signal == TERM and self._desk is not None:
             self._desk.signal_step(step)

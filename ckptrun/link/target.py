@@ -98,7 +98,7 @@ def announce(command: tuple[str, ...]) -> str:
     """Return who would be asked, as far as the command alone says."""
     name = launchers.name(command)
     if launchers.kind(command) in (Kind.SHELL, Kind.LAUNCHER):
-        return f"what {name} starts: on each branch below it the first process that is no launcher"
+        return f"what {name} starts: the first process that is no launcher, on each path down from it"
     return f"{name} itself, and nobody below it"
 
 
