@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ckptrun.link.target import INT, TERM, USR1, USR2, Hearing, audience
+from ckptrun.link.target import INT, TERM, USR1, USR2, Hearing, audience, told_by_file
 from ckptrun.words import Process
 
 
@@ -73,3 +73,10 @@ def test_the_next_candidate_is_another_signal_that_is_caught() -> None:
     tree = (process(1, 0, "python t.py", INT, USR1, TERM),)
     assert [target.signal for target in audience(tree, 1, None, candidate=1).targets] == [TERM]
     assert audience((process(1, 0, "python t.py", INT, USR1),), 1, None, candidate=1).targets == ()
+
+
+def test_one_that_is_told_by_file_is_spared_int() -> None:
+    """A training that looks for asks hears, whatever it catches; a signal that asks is sent all the same, INT is not."""
+    for caught, asked in (((), []), ((INT,), []), ((INT, USR1), [USR1])):
+        found = told_by_file(audience((process(1, 0, "python t.py", *caught),), 1, None))
+        assert ([target.signal for target in found.targets], found.hearing, found.trainings) == (asked, Hearing.HEARS, (1,))
