@@ -219,7 +219,7 @@ os._exit(0)
 # What the manual's examples take for granted: a model, and how it is loaded and trained.
 STAND_INS = """
 import os, time, types, torch
-TOTAL = last_step = 40
+TOTAL = last_step = 80
 model = torch.nn.Linear(2, 1)
 def state(step): return {"step": step, "model": model.state_dict()}
 def fresh(): return types.SimpleNamespace(step=0)
@@ -299,7 +299,7 @@ def test_the_example_of_the_manual_runs(page: str, ckptrun: Ckptrun) -> None:
     running.until(r"^step 31$")
     running.send(signal.SIGUSR1)
     output = running.end(code=0)
-    assert [int(step) for step in re.findall(r"^step (\d+)$", output, re.MULTILINE)] == list(range(1, 41))
+    assert [int(step) for step in re.findall(r"^step (\d+)$", output, re.MULTILINE)] == list(range(1, 81))
     assert [event["by_file"] for event in ckptrun.events("asked")] == [True]
     assert ckptrun.outcomes() == ["continued", "complete"]
     assert ckptrun.events("ended")[-1]["reason"] == "the training said that it is done"
