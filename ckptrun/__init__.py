@@ -140,9 +140,10 @@ class Run:
         if not self._mailbox:
             return
         self._say("saved", {"path": _absolute(path), "step": self._highest_step()})
-        # An ask that comes to light only now may be younger than what was saved: it is not answered by this save.
+        # An ask that comes to light only now may be younger than what was saved: this save does not answer it. For one who never
+        # looks by himself no look is made here: he would not act on it.
         self._answered = self._heard
-        if self._clock() >= self._look_at:
+        if self._looks and self._clock() >= self._look_at:
             self._look()
 
     def done(self) -> None:
@@ -232,7 +233,8 @@ class Run:
         if self._complained:
             return
         self._complained = True
-        text = f"ckptrun: process {os.getpid()} cannot write to its mailbox {self._mailbox} ({error}); the training goes on\n"
+        why = getattr(error, "strerror", None) or error
+        text = f"ckptrun: process {os.getpid()} cannot write to its mailbox {self._mailbox} ({why}); the training goes on\n"
         try:
             os.write(2, text.encode("utf-8", "replace"))
         except OSError:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckptrun.link.launchers import ATTENDANTS, CONTAINERS, INITS, MPI, SHELLS, TOOLS, WRAPPERS, Kind, kind, name
-from ckptrun.link.target import INT, TERM, USR1, USR2, Hearing, Target, announce, audience
+from ckptrun.link.target import INT, TERM, USR1, USR2, Hearing, Target, announce, audience, told_by_file, told_by_relays
 from ckptrun.words import Process
 
 EVERYTHING = (*range(1, 9), *range(10, 19), *range(20, 32))
@@ -343,3 +343,20 @@ def test_every_launcher_is_on_the_page() -> None:
     listed = {word.split()[0] for line in rows for word in re.findall(r"`([^`]+)`", line)}
     known = SHELLS | WRAPPERS | INITS | CONTAINERS | MPI | set(TOOLS) | ATTENDANTS
     assert listed == known | {"Apptainer", "Singularity"}
+
+
+def test_relays_say_what_their_branches_hear() -> None:
+    """A relay catches everything; whether the training behind it can be told is what it says. Beside us, our own training counts too."""
+    behind = audience((process(1, 0, "srun ckptrun x"), process(2, 1, "python -m ckptrun x", INT, USR1, TERM)), 1, None)
+    assert told_by_relays(behind, Hearing.DEAF, beside=False).hearing is Hearing.DEAF
+    assert told_by_relays(behind, Hearing.ONLY_INT, beside=False).hearing is Hearing.ONLY_INT
+    own = audience((process(1, 0, "python t.py", INT),), 1, None)
+    assert told_by_relays(own, Hearing.DEAF, beside=True).hearing is Hearing.ONLY_INT
+    assert told_by_relays(own, Hearing.HEARS, beside=True).hearing is Hearing.HEARS
+
+
+def test_one_that_is_told_by_file_is_spared_int() -> None:
+    """A training that looks for asks hears, whatever it catches; a signal that asks is sent all the same, INT is not."""
+    for caught, asked in (((), []), ((INT,), []), ((INT, USR1), [USR1])):
+        found = told_by_file(audience((process(1, 0, "python t.py", *caught),), 1, None))
+        assert ([target.signal for target in found.targets], found.hearing, found.trainings) == (asked, Hearing.HEARS, (1,))

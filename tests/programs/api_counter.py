@@ -1,6 +1,7 @@
 """A training that imports ckptrun: `api_counter.py FOLDER STEPS SECONDS [--deaf] [--every N] [--exit CODE] [--save SECONDS]`.
 
 It counts, a step a line, and prints what it hears. `--deaf` leaves every signal at what the system does with it, INT too.
+`--blind` never looks for an ask.
 """
 
 import argparse
@@ -17,6 +18,7 @@ parser.add_argument("folder")
 parser.add_argument("steps", type=int)
 parser.add_argument("seconds", type=float)
 parser.add_argument("--deaf", action="store_true")
+parser.add_argument("--blind", action="store_true")
 parser.add_argument("--every", type=int, default=0)
 parser.add_argument("--exit", type=int, default=0)
 parser.add_argument("--save", type=float, default=0.0)
@@ -40,7 +42,7 @@ for step in range(first, options.steps):
     time.sleep(options.seconds)
     print("step", step + 1, flush=True)
     run.progress(step + 1, options.steps)
-    asked = run.checkpoint_requested
+    asked = not options.blind and run.checkpoint_requested
     if asked:
         print(f"asked at {time.time():.3f}", flush=True)
     if asked or (options.every and (step + 1) % options.every == 0):
@@ -51,7 +53,7 @@ for step in range(first, options.steps):
             file.write(f"{step + 1}}}")
         run.saved(name)
         print("saved", step + 1, flush=True)
-    if run.stop_requested:
+    if not options.blind and run.stop_requested:
         print("stopping", flush=True)
         break
 else:
