@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +14,11 @@ import pytest
 
 import ckptrun
 from ckptrun import mailbox
+from tests.end_to_end.harness import Ckptrun
 from tests.test_mailbox import Clock, training
 
 MODULE = Path(ckptrun.__file__)
+DOCS = Path(__file__).parent.parent / "docs"
 # What a training calls, in the order of the manual's example.
 EVERYTHING = """
 run = ckptrun.current()
@@ -212,6 +216,20 @@ os._exit(0)
 
 # --- the module itself
 
+# What the manual's examples take for granted: a model, and how it is loaded and trained.
+STAND_INS = """
+import os, time, types, torch
+TOTAL = last_step = 80
+model = torch.nn.Linear(2, 1)
+def state(step): return {"step": step, "model": model.state_dict()}
+def fresh(): return types.SimpleNamespace(step=0)
+def load(path): return types.SimpleNamespace(step=torch.load(path)["step"])
+def train(step):
+    time.sleep(0.1)
+    print("step", step + 1, flush=True)
+first_step = load(os.environ["CKPTRUN_CHECKPOINT"]).step if os.environ["CKPTRUN_CHECKPOINT"] else 0
+"""
+
 # What Python 3.8's standard library has of the modules that are used; a name that is missing here has to be looked up there first.
 IN_3_8 = {
     "os": {
@@ -269,8 +287,26 @@ def test_importing_it_is_light(name: str) -> None:
     assert done.stdout == "False\n"
 
 
+@pytest.mark.parametrize("page", ["reference/training-module.md", "how-to/ask-by-file.md"])
+def test_the_example_of_the_manual_runs(page: str, ckptrun: Ckptrun) -> None:
+    """As it stands there, with a model of PyTorch: asked by file after a SIGUSR1 to ckptrun, resumed, each step once, complete."""
+    example = re.search(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+    assert example is not None
+    (ckptrun.folder / "train.py").write_text(STAND_INS + example[1])
+    # A link of less than a tenth of its limit would delay the next: 31 steps take longer than that.
+    options = ("--time-limit", "30s", "--checkpoint", "ckpt", "--checkpoint", "checkpoints")
+    running = ckptrun.start(*options, "--", sys.executable, "train.py")
+    running.until(r"^step 31$")
+    running.send(signal.SIGUSR1)
+    output = running.end(code=0)
+    assert [int(step) for step in re.findall(r"^step (\d+)$", output, re.MULTILINE)] == list(range(1, 81))
+    assert [event["by_file"] for event in ckptrun.events("asked")] == [True]
+    assert ckptrun.outcomes() == ["continued", "complete"]
+    assert ckptrun.events("ended")[-1]["reason"] == "the training said that it is done"
+
+
 def test_the_letters_are_json() -> None:
     """The example of the reference is what the module takes."""
-    page = (Path(__file__).parent.parent / "docs" / "reference" / "ledger.md").read_text()
+    page = (DOCS / "reference" / "ledger.md").read_text()
     line = next(line for line in page.splitlines() if line.strip().startswith('{"v": 1, "link"'))
     assert set(json.loads(line)) == set(mailbox.Ask._fields) | {"v"}
