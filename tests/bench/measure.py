@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import timeit
 from pathlib import Path
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "explanation" / "cost.md"
@@ -119,28 +118,10 @@ def ask_latency(home: str) -> tuple[str, str]:
     return "the checkpoint time to the signal arriving", shown
 
 
-def training_module(home: str) -> list[tuple[str, str]]:
-    """Return what the calls of a training step cost while nothing is asked, under ckptrun and outside of it."""
-    import ckptrun
-
-    inside = {"CKPTRUN": "1", "CKPTRUN_LINK": "1", "CKPTRUN_ATTEMPT": "1", "CKPTRUN_MAILBOX": home}
-    runs = {"under ckptrun": ckptrun.Run(inside), "outside": ckptrun.Run({})}
-    found = []
-    for call in ("checkpoint_requested", "progress(step, total)"):
-        shown = []
-        for where, run in runs.items():
-            statement, calls = f"run.{call}", 1_000_000
-            names = {"run": run, "step": 1, "total": 9}
-            seconds = timeit.repeat(statement, globals=names, number=calls, repeat=5)
-            shown.append(f"{statistics.median(seconds) / calls * 1e9:.0f} ns {where}")
-        found.append((f"`run.{call}` in a training's step, nothing asked, its looks and words included", ", ".join(shown)))
-    return found
-
-
 def main() -> None:
     """Measure and print; with --write, put the table into the page."""
     with tempfile.TemporaryDirectory() as home:
-        rows = [start_ratio(home), ask_latency(home), waiting(home), *training_module(home)]
+        rows = [start_ratio(home), ask_latency(home), waiting(home)]
     table = "\n".join(["| what | measured |", "|---|---|", *(f"| {name} | {shown} |" for name, shown in rows)])
     print(table)
     if "--write" in sys.argv:
