@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 from tests.end_to_end.harness import PROGRAMS
 from tests.end_to_end.jobs import Jobs
 
@@ -121,7 +119,7 @@ def test_requeue_instead_of_a_new_job(jobs: Jobs) -> None:
 
 def test_jobs_that_are_asked_by_file(jobs: Jobs) -> None:
     """A training that catches no signal and imports ckptrun, without --checkpoint: jobs that go on as if it heard one."""
-    shutil.copy(PROGRAMS / "api_counter.py", jobs.lab.home / "api_counter.py")
+    jobs.provide(PROGRAMS / "api_counter.py")
     command = f"exec ckptrun --time-limit 6s --margin 3s python {jobs.lab.home}/api_counter.py ck 100 0.1 --deaf"
     jobs.submit(jobs.script(command))
     outcomes = jobs.until_over()

@@ -346,7 +346,7 @@ def test_every_launcher_is_on_the_page() -> None:
 
 
 def test_relays_say_what_their_branches_hear() -> None:
-    """A relay catches everything; whether the training behind it can be told is what it says. Beside us, our own training counts too."""
+    """A relay catches everything; what it says of the training behind it counts. Beside us, our own training counts too."""
     behind = audience((process(1, 0, "srun ckptrun x"), process(2, 1, "python -m ckptrun x", INT, USR1, TERM)), 1, None)
     assert told_by_relays(behind, Hearing.DEAF, beside=False).hearing is Hearing.DEAF
     assert told_by_relays(behind, Hearing.ONLY_INT, beside=False).hearing is Hearing.ONLY_INT
