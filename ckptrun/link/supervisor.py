@@ -319,6 +319,8 @@ class Supervisor:
         elif isinstance(action, events.SignalTraining):
             self._ask(action)
         elif isinstance(action, events.Terminate):
+            if not self._sent:
+                self._tell_passed_over()
             self._terminated = True
             self._send_all(15, f"stopping it with TERM: {action.why}", "terminated")
         elif isinstance(action, events.Kill):
@@ -371,12 +373,14 @@ class Supervisor:
         if action.noted:
             messages.say(f"{action.reason.sentence}: waiting for the training to end (once more to end it at once)")
         elif reached:
-            told = ", ".join(f"{core.NAMES.get(one.signal, one.signal)} to {one.pid} ({one.why})" for one in reached)
-            messages.say(f"{action.reason.sentence}: asking the training to save: {told}")
-            if self._audience is not None and self._audience.passed_over:
-                messages.detail(f"not asked: {'; '.join(self._audience.passed_over)}")
+            messages.say(f"{action.reason.sentence}: asking the training to save: {messages.told(reached)}")
+            self._tell_passed_over()
         delivered = [[one.pid, one.signal, one.why] for one in reached]
         self._record("asked", course=action.reason.course.value, reason=action.reason.sentence, delivered=delivered)
+
+    def _tell_passed_over(self) -> None:
+        if self._audience is not None and self._audience.passed_over:
+            messages.detail(f"not asked: {'; '.join(self._audience.passed_over)}")
 
     def _send_all(self, number: int, text: str, event: str) -> None:
         pids = self._pids()
