@@ -32,7 +32,8 @@ SHELLS = _names("sh bash dash zsh ksh mksh fish ash csh tcsh rbash")
 # They set something up, run one command, and pass its status on; some exec it, and then they are never seen.
 WRAPPERS = _names(
     "env timeout nice ionice chrt taskset numactl stdbuf time setsid nohup script sudo doas su runuser setpriv gosu xargs parallel "
-    "tee flock unbuffer prlimit cgexec make catchsegv strace ltrace perf nsys ncu gdb rr py-spy"
+    "tee flock unbuffer prlimit cgexec make catchsegv strace ltrace perf nsys "
+    "nsys-launcher ncu TreeLauncherSubreaper gdb rr py-spy"
 )
 # The first process of a pid namespace, or a subreaper: an orphan of the processes below becomes its child.
 INITS = _names("tini dumb-init catatonit appinit sinit bwrap firejail")
@@ -70,6 +71,10 @@ TOOLS: dict[str, frozenset[str]] = {
     "pdm": _RUN,
     "udocker": _RUN,
     "horovodrun": _ALWAYS,
+    "composer": _ALWAYS,
+    "fabric": _RUN,
+    "lightning": _RUN,
+    "colossalai": _RUN,
     "wandb": frozenset({"agent"}),
 }
 # What a launcher keeps beside the training. Most catch TERM, and to obey is to take the training down: `squashfuse` unmounts the

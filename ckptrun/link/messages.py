@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 
 from ckptrun import durations
 from ckptrun.link.outcome import Decision
+from ckptrun.link.supervision import NAMES
+from ckptrun.link.target import Target
 from ckptrun.link.times import Times
 from ckptrun.words import Checkpoint, Outcome, Verdict
 
@@ -80,6 +83,16 @@ def will_ask(times: Times, now: float | None = None) -> str:
     return (
         f"will ask it to save at {clock}, {durations.show(times.margin_s)} before its {durations.show(times.limit_s)} are over "
         f"({times.why})"
+    )
+
+
+def told(targets: Sequence[Target]) -> str:
+    """Return who was sent what, the workers of one launcher together: `SIGUSR1 to 11, 12 (python train.py catches it)`."""
+    groups: dict[tuple[int, str], list[int]] = {}
+    for one in targets:
+        groups.setdefault((one.signal, one.why), []).append(one.pid)
+    return "; ".join(
+        f"{NAMES.get(number, f'signal {number}')} to {', '.join(map(str, pids))} ({why})" for (number, why), pids in groups.items()
     )
 
 

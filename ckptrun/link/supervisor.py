@@ -324,6 +324,8 @@ class Supervisor:
         elif isinstance(action, events.SignalTraining):
             self._ask(action)
         elif isinstance(action, events.Terminate):
+            if not self._sent:
+                self._tell_passed_over()
             self._terminated = True
             self._ask_by_file(action.why)
             self._say_to_those_left(f"stopping it with TERM: {action.why}")
@@ -385,14 +387,17 @@ class Supervisor:
         if action.noted:
             messages.say(f"{action.reason.sentence}: waiting for the training to end (once more to end it at once)")
         elif reached or by_file:
-            told = [f"{core.NAMES.get(one.signal, one.signal)} to {one.pid} ({one.why})" for one in reached]
-            told += ["by file (it looks for it)"] if by_file else []
-            messages.say(f"{action.reason.sentence}: asking the training to save: {', '.join(told)}")
-            if self._audience is not None and self._audience.passed_over:
-                messages.detail(f"not asked: {'; '.join(self._audience.passed_over)}")
+            file = ["by file (it looks for it)"] if by_file else []
+            told = ", ".join(([messages.told(reached)] if reached else []) + file)
+            messages.say(f"{action.reason.sentence}: asking the training to save: {told}")
+            self._tell_passed_over()
         delivered = [[one.pid, one.signal, one.why] for one in reached]
         facts = {"course": action.reason.course.value, "reason": action.reason.sentence}
         self._record("asked", **facts, delivered=delivered, by_file=by_file)
+
+    def _tell_passed_over(self) -> None:
+        if self._audience is not None and self._audience.passed_over:
+            messages.detail(f"not asked: {'; '.join(self._audience.passed_over)}")
 
 
 def _terminal_sent_it() -> bool:
