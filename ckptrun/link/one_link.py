@@ -139,9 +139,7 @@ class OneLink:
     def say_start(self, resumption: Resumption, link_times: Times | None, **facts: object) -> None:
         """Print and record the line at the start."""
         now = time.monotonic()
-        sees = bool(self.plan.checkpoints)
-        bound = self.plan.links_bound
-        messages.say(messages.starting(self.folder.id, self.number, resumption, link_times, sees=sees, bound=bound, now=now))
+        messages.say(self._start_line(resumption, link_times, now))
         offset = time.time() - now
         self.record(
             "started",
@@ -154,6 +152,10 @@ class OneLink:
             why=link_times.why if link_times else "no time limit",
             **facts,
         )
+
+    def _start_line(self, resumption: Resumption, link_times: Times | None, now: float) -> str:
+        sees, bound = bool(self.plan.checkpoints), self.plan.links_bound
+        return messages.starting(self.folder.id, self.number, resumption, link_times, sees=sees, bound=bound, now=now)
 
     # --- the training
 
@@ -171,7 +173,7 @@ class OneLink:
             wanted,
             self.record,
             self.is_replaced,
-            lambda: keep_copies(self.plan, self.folder.id, self.record),
+            self._keep_copies,
             desk,
         )
         try:
@@ -188,6 +190,9 @@ class OneLink:
         from ckptrun.checkpoints.watch import Watch
 
         return Watch(self.plan.checkpoints, time.time())
+
+    def _keep_copies(self) -> None:
+        keep_copies(self.plan, self.folder.id, self.record)
 
     def _start_child(self, resumption: Resumption, link_times: Times | None, variables: dict[str, str]) -> int:
         command = self.plan.command
