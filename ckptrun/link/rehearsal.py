@@ -167,7 +167,7 @@ def _heard(first: First) -> Line:
         return _hears(first)
     only_int = first.hearing is Hearing.ONLY_INT
     if only_int and first.on_ask:
-        return _yes("heard", f"{_told(first)}; it catches no other, and saves on it{_ended(first)}")
+        return _yes("heard", f"{_told(first)}; it catches no other, and a save followed{_ended(first)}")
     deaf = "it catches only SIGINT and does not save on it" if only_int else "it cannot be told, it catches none of the signals"
     if first.kept is not None:
         return Line("heard", "not needed", True, f"{deaf}: it was stopped after a save instead")

@@ -114,7 +114,7 @@ class Rehearsal:
             own_home = home.rehearsal_home(self._home)
         except OSError as error:
             raise CkptrunError(
-                f"no rehearsal can be kept in {self._home} ({error.strerror}). Set CKPTRUN_HOME to another"
+                f"no rehearsal can be kept in {self._home} ({error.strerror}). Set CKPTRUN_HOME to a folder with room that is yours"
             ) from None
         try:
             wanted = f"rehearsal-{home.make_id(os.path.basename(self._plan.command[0]), time.time())}"[:64]
