@@ -103,6 +103,7 @@ def test_the_core_is_pure() -> None:
     decide = {
         "supervision",
         "outcome",
+        "rehearsal",
         "target",
         "times",
         "reason",

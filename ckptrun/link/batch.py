@@ -17,11 +17,12 @@ from ckptrun.chain.links import LinkFiles
 from ckptrun.chain.state import stop_mark
 from ckptrun.early import TERM, USR1, USR2, Handlers
 from ckptrun.errors import CkptrunError, TurnTaken
-from ckptrun.link import child, events, handover, messages, reason
+from ckptrun.link import handover, messages, reason
 from ckptrun.link import supervision as core
 from ckptrun.link.crew import Crew
 from ckptrun.link.errands import Errands, Procedure
 from ckptrun.link.handover import Handed, Office, Result
+from ckptrun.link.job_desk import JobDesk
 from ckptrun.link.one_link import OneLink, Ran, Where, asked_for
 from ckptrun.link.outcome import Decision, End
 from ckptrun.link.succession import Verdict, wait_behind
@@ -30,7 +31,7 @@ from ckptrun.plan import Plan
 from ckptrun.slurm import commands, parse
 from ckptrun.slurm.fidelity import Same
 from ckptrun.slurm.job import Here
-from ckptrun.slurm.parse import JobRecord, Settings, job_id
+from ckptrun.slurm.parse import JobRecord, Settings
 from ckptrun.words import Course, Outcome, Reason, Status
 
 # How long a signal of Slurm's may be behind the end of a training that heard its own (steps hear before the batch shell).
@@ -42,7 +43,7 @@ WITHOUT_END_S = 600.0
 _SUBMISSIONS = 3
 
 
-class BatchLink:
+class BatchLink(JobDesk):
     """One start of one link in a job. It is the desk of its supervisor."""
 
     def __init__(
@@ -61,13 +62,14 @@ class BatchLink:
         started_at: float,
         crew: Crew | None = None,
     ) -> None:
+        super().__init__(here, errands, settings.proctrack)
         where = Where(here.node, str(here.job), record.restarts, here.batch_shell)
-        self._plan, self._folder, self._here, self._record = plan, folder, here, record
+        self._plan, self._folder, self._record = plan, folder, record
         self._same, self._script, self._settings, self._verdict = same, script, settings, verdict
         self._crew = crew
         self._link = OneLink(plan, folder, handlers, number, where, verdict.after)
         self._link.started_at = started_at
-        self._handlers, self._errands = handlers, errands
+        self._handlers = handlers
         self._files = LinkFiles(folder, number + 1)
         self._job_ends_at = self._monotonic(record.end_at)
         self._start_turn = 0
@@ -170,40 +172,6 @@ class BatchLink:
         return None if unix is None else time.monotonic() + unix - time.time()
 
     # --- the desk: what the supervisor asks for while the training runs
-
-    def pids(self) -> frozenset[int]:
-        """Return the pids of Slurm's commands under way."""
-        return self._errands.pids()
-
-    def descriptors(self) -> list[int]:
-        """Return what to wait on."""
-        return self._errands.descriptors()
-
-    def due_at(self) -> float | None:
-        """Return when a pause or a time-out is over."""
-        return self._errands.due_at()
-
-    def attend(self) -> tuple[events.Event, ...]:
-        """Go on with what was answered."""
-        self._errands.attend()
-        return ()
-
-    def job(self) -> int | None:
-        """Return the bare number of our job, whose steps are in our tree; one beside whom we stand is not."""
-        bare = job_id(os.environ.get("SLURM_JOB_ID", ""))
-        return bare.number if bare is not None and self._here.step is None else None
-
-    def all_hear(self) -> bool:
-        """Return whether this cluster signals all processes of a task."""
-        return not self._settings.proctrack.endswith("cgroup")
-
-    def signal_step(self, address: str) -> None:
-        """Send TERM to a step's tasks through the controller."""
-        self._errands.begin(handover.signal_step(address), lambda _: None)
-
-    def reaped(self, reaped: child.Reaped) -> bool:
-        """Take the end of a process; return whether it was a command of ours."""
-        return self._errands.reaped(reaped)
 
     def note_term(self) -> None:
         """Publish that a SIGTERM arrived: a successor that finds no end must know that there may have been a cancel."""

@@ -229,8 +229,3 @@ def requeue(job: JobId) -> Procedure[Result]:
     if said.code == 0:
         return Result(Handed.QUEUED, job)
     return Result(Handed.REFUSED, said=said.err.strip().splitlines()[-1] if said.err.strip() else "no answer")
-
-
-def signal_step(address: str) -> Procedure[None]:
-    """Send TERM to the tasks of a step (JOB.STEP)."""
-    yield commands.signal_step(address)

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ckptrun import __version__
@@ -21,13 +22,15 @@ from ckptrun.link.batch import BatchLink
 from ckptrun.link.crew import Crew, exit_code, lead_of
 from ckptrun.link.dry_run import InJob, describe_in_job
 from ckptrun.link.errands import Errands, Pause, Procedure
+from ckptrun.link.job_desk import JobDesk
+from ckptrun.link.one_link import Where
 from ckptrun.link.people import live_job
 from ckptrun.link.succession import Place, Verdict
 from ckptrun.plan import Plan, from_json, to_json
 from ckptrun.slurm import commands, fidelity, parse
 from ckptrun.slurm.fidelity import Same
 from ckptrun.slurm.job import Here, has_clients
-from ckptrun.slurm.parse import Queued, Settings
+from ckptrun.slurm.parse import JobRecord, Queued, Settings
 from ckptrun.words import Outcome
 
 
@@ -55,13 +58,13 @@ class Inside:
             return self._relay()
         crew = Crew(self._home, self._here, os.environ)
         if not crew.size:
-            return self._lead_or_end()
+            return self._until_a_signal(self._lead)
         if not crew.lead():
             return self._follow(crew)
         self._crew = crew
         code = CkptrunError.exit_code
         try:
-            code = self._lead_or_end()
+            code = self._until_a_signal(self._lead)
         except CkptrunError as error:
             code = error.exit_code
             raise
@@ -97,17 +100,37 @@ class Inside:
         over = self._errands.wait_for(crew.wait_for("over"), self._handlers, lambda _number: None)
         return exit_code(own, over)
 
-    def _lead_or_end(self) -> int:
+    def rehearse(self, seconds: float) -> int:
+        """Rehearse in this job, asking after so many seconds; return our exit code. Raises Refused where it must not."""
+        if self._is_relay():  # the variable that told the leader to rehearse tells its relays, too
+            return self._relay()
+        return self._until_a_signal(lambda: self._rehearse(seconds))
+
+    def _until_a_signal(self, act: Callable[[], int]) -> int:
         if not has_clients():
             raise Refused(
                 f"inside job {self._here.job}, but scontrol and sbatch are not on PATH (a container?). Put ckptrun in front of the "
                 "container's command, outside of it: ckptrun singularity exec ... python train.py"
             )
         try:
-            return self._lead()
+            return act()
         except _EndedBySignal as ended:
             self._errands.abandon()
             return 128 + ended.number
+
+    def _rehearse(self, seconds: float) -> int:
+        from ckptrun.link.rehearsing import Around, Rehearsal
+
+        found = self._ask(succession.find_place(self._here, self._home, messages.say))
+        if isinstance(found, str):
+            raise Refused(found)
+        record: JobRecord = found.record
+        where = Where(self._here.node, str(self._here.job), record.restarts, self._here.batch_shell)
+        left_s = record.end_at - time.time() if record.end_at is not None else None
+        settings: Settings = self._ask(_settings())
+        desk = JobDesk(self._here, self._errands, settings.proctrack)
+        around = Around(where, self._is_live, desk, left_s, record.limit_s)
+        return Rehearsal(self._plan, self._handlers, self._home, seconds, around).run()
 
     def dry_run(self) -> list[str]:
         """Return the lines that tell what `run` would do now; nothing is written."""
@@ -293,14 +316,14 @@ class Inside:
         return folder
 
     def _claim(self, folder: ChainFolder) -> None:
-        def is_live(other: str) -> str | None:
-            known = home.open_chain(self._home, other)
-            return self._why_live(known) if known is not None else None
-
         for path in self._plan.checkpoints:
-            claimed = claims.claim(self._home, path, folder.id, is_live)
+            claimed = claims.claim(self._home, path, folder.id, self._is_live)
             if claimed.previous is not None:
                 messages.say(f"{os.path.relpath(path)} was chain {claimed.previous}'s, of which nothing lives: taken over")
+
+    def _is_live(self, chain: str) -> str | None:
+        known = home.open_chain(self._home, chain)
+        return self._why_live(known) if known is not None else None
 
     def _why_live(self, folder: ChainFolder) -> str | None:
         """Return in words what of a chain lives: one of its jobs in the queue, or, for a chain without Slurm, a process."""

@@ -63,17 +63,27 @@ def starting(
     `resumption` is whether the start resumes, from which checkpoint, and a note about that; `bound` is how many links there may
     be where nobody can see whether the chain gets anywhere, else None.
     """
+    origin = f"link {link} of {chain}, {_origin(resumption, sees=sees)}"
+    if times is None:
+        return f"{origin}; no time limit"
+    line = f"{origin}; {will_ask(times, now)}"
+    return line if bound is None else f"{line}; at most {bound} links: no --checkpoint, progress cannot be seen"
+
+
+def _origin(resumption: tuple[bool, Checkpoint | None, str], *, sees: bool) -> str:
     resumes, found, note = resumption
     if found is not None:
-        origin = f"resuming from {checkpoint(found)}{note}"
-    elif sees:
-        origin = "nothing to resume from yet, starting fresh"
-    else:
-        origin = "resuming (no --checkpoint: from what, only the training knows)" if resumes else "starting"
-    if times is None:
-        return f"link {link} of {chain}, {origin}; no time limit"
-    line = f"link {link} of {chain}, {origin}; {will_ask(times, now)}"
-    return line if bound is None else f"{line}; at most {bound} links: no --checkpoint, progress cannot be seen"
+        return f"resuming from {checkpoint(found)}{note}"
+    if sees:
+        return "nothing to resume from yet, starting fresh"
+    return "resuming (no --checkpoint: from what, only the training knows)" if resumes else "starting"
+
+
+def rehearsing(start: int, resumption: tuple[bool, Checkpoint | None, str], times: Times, *, sees: bool) -> str:
+    """Return the line at one of the two starts of a rehearsal."""
+    after, limit = durations.show(times.ask_at - times.start_at), durations.show(times.limit_s)
+    origin = _origin(resumption, sees=sees)
+    return f"start {start} of 2, {origin}; will ask it to save after {after}, as if a limit of {limit} were near"
 
 
 def will_ask(times: Times, now: float | None = None) -> str:

@@ -155,9 +155,7 @@ class OneLink:
     def say_start(self, resumption: Resumption, link_times: Times | None, **facts: object) -> None:
         """Print and record the line at the start."""
         now = time.monotonic()
-        sees = bool(self.plan.checkpoints)
-        bound = None if self.sees_progress else self.plan.bound(sees_progress=False)
-        messages.say(messages.starting(self.folder.id, self.number, resumption, link_times, sees=sees, bound=bound, now=now))
+        messages.say(self._start_line(resumption, link_times, now))
         offset = time.time() - now
         self.record(
             "started",
@@ -170,6 +168,11 @@ class OneLink:
             why=link_times.why if link_times else "no time limit",
             **facts,
         )
+
+    def _start_line(self, resumption: Resumption, link_times: Times | None, now: float) -> str:
+        sees = bool(self.plan.checkpoints)
+        bound = None if self.sees_progress else self.plan.bound(sees_progress=False)
+        return messages.starting(self.folder.id, self.number, resumption, link_times, sees=sees, bound=bound, now=now)
 
     # --- the training
 
@@ -195,7 +198,7 @@ class OneLink:
             self._wanted(),
             self.record,
             self.is_replaced,
-            lambda: keep_copies(self.plan, self.folder.id, self.record),
+            self._keep_copies,
             desk,
             self.post,
             crew.size if crew is not None else 0,
@@ -214,6 +217,9 @@ class OneLink:
         from ckptrun.checkpoints.watch import Watch
 
         return Watch(self.plan.checkpoints, time.time())
+
+    def _keep_copies(self) -> None:
+        keep_copies(self.plan, self.folder.id, self.record)
 
     def _start_child(self, resumption: Resumption, link_times: Times | None, variables: dict[str, str], crew: Crew | None) -> int:
         appended: tuple[str, ...] = ()

@@ -40,13 +40,17 @@ class Eyes(Protocol):
 
 
 class Ended(NamedTuple):
-    """What the loop hands back: the last state, and facts about the child that the machine does not need."""
+    """What the loop hands back: the last state, and facts about the child that the machine does not need.
+
+    `steps` are the numbers in the names of the checkpoints that were seen to be new, in order, without repeats.
+    """
 
     state: core.State
     peak_bytes: int
     signals: frozenset[int]
     out_of_memory: bool
     slots: bool
+    steps: tuple[int, ...] = ()
 
 
 class Supervisor:
@@ -129,7 +133,7 @@ class Supervisor:
         sent = frozenset(number for numbers in self._sent.values() for number in numbers)
         # A number that falls within one link is the number of a slot, not a step.
         slots = any(later < earlier for earlier, later in itertools.pairwise(self._steps))
-        return Ended(self._state, self._peak_bytes, sent, ran_out, slots)
+        return Ended(self._state, self._peak_bytes, sent, ran_out, slots, tuple(self._steps))
 
     def _wait(self) -> None:
         timer_at = self._timer.at if self._timer else self._look_at
