@@ -129,7 +129,7 @@ def adopts(argv: tuple[str, ...]) -> bool:
 def name(argv: tuple[str, ...]) -> str:
     """Return what people call the process with this command line: `torchrun`, `bash`, `python train.py`."""
     run = _run(argv)
-    if run.interpreter and kind(argv) is Kind.PROGRAM:
+    if run.interpreter and kind(argv) is Kind.PROGRAM and run.name != "ckptrun":
         return f"{run.interpreter} {run.name}"
     return run.name or "?"
 

@@ -62,7 +62,7 @@ def rehearse_guide(ckptrun: Ckptrun, program: str, checkpoint: str, seconds: flo
 def test_the_guides_pickle_program(ckptrun: Ckptrun) -> None:
     """It catches only SIGINT and saves on it: heard, saved in place, opened again; no copy and no chain stays."""
     found = rehearse_guide(ckptrun, "guide_pickle.py", "checkpoint.pkl", 3.0, "3s")
-    assert re.match(r"yes, SIGINT to \d+ \(python\S* catches it\); it catches no other, and a save followed", found["heard"])
+    assert re.match(r"yes, SIGINT to \d+ \(python\S* \S+ catches it\); it catches no other, and a save followed", found["heard"])
     assert re.match(r"yes, checkpoint.pkl \(whole, \d+ B\), .* after the ask; a margin of 30 s follows", found["saved"])
     assert found["resumed"].startswith("yes, its second start opened checkpoint.pkl")
     assert sorted(path.name for path in ckptrun.folder.iterdir()) == ["checkpoint.pkl", "train.py"]
@@ -94,7 +94,7 @@ def test_the_guides_tensorflow_program(ckptrun: Ckptrun) -> None:
 def test_one_that_hears_saves_and_resumes(ckptrun: Ckptrun) -> None:
     """All three good: 0, which process and which signal, which file; and nothing stays but what the training wrote."""
     found = rehearse(ckptrun, 0, *COUNTER, "1000", "0.1", "--hear", "USR1")
-    assert re.match(r"yes, SIGUSR1 to \d+ \(python\S* catches it\); it ended .* after the ask \(exit code 0\)$", found["heard"])
+    assert re.match(r"yes, SIGUSR1 to \d+ \(python\S* \S+ catches it\); it ended .* after the ask \(exit code 0\)$", found["heard"])
     step = int(re.match(r"yes, ck/step-(\d+)\.json \(whole", found["saved"])[1])
     assert int(re.match(r"yes, its second start opened ck/step-\d+\.json and went on to step (\d+)$", found["resumed"])[1]) > step
     assert "no chain yet" in ckptrun.run("chain", "list", code=0).stdout
@@ -252,6 +252,6 @@ def test_a_script_is_rehearsed_unchanged(jobs: Jobs) -> None:
     job = jobs.submit(script)
     jobs.after(job)
     found = answers(jobs.log())
-    assert re.match(r"yes, SIGUSR1 to \d+ \(python\S* catches it\)", found["heard"]), jobs.log()
+    assert re.match(r"yes, SIGUSR1 to \d+ \(ckptrun catches it, behind bash\)", found["heard"]), jobs.log()
     assert found["resumed"].startswith("yes")
     assert (jobs.state_of(job), jobs.queue(), jobs.events()) == ("COMPLETED", [], [])
