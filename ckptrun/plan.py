@@ -32,10 +32,9 @@ class Plan(NamedTuple):
     continue_with: str = "auto"
     successor: str = "checkpoint"
 
-    @property
-    def links_bound(self) -> int:
+    def bound(self, *, sees_progress: bool) -> int:
         """Return how many starts the chain may have: fewer where nobody can see whether it gets anywhere."""
-        return self.max_links if self.max_links is not None else (20 if self.checkpoints else 5)
+        return self.max_links if self.max_links is not None else (20 if sees_progress else 5)
 
 
 def to_json(plan: Plan) -> dict[str, Any]:

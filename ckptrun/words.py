@@ -124,10 +124,15 @@ class Sight(NamedTuple):
 
 
 class Process(NamedTuple):
-    """One process of the tree: who it is and which signals it catches and ignores."""
+    """One process of the tree: who it is, which signals it catches and ignores, and when it started (Unix seconds).
+
+    `stands_for` says for whom an `srun` stands that hands signals on to tasks on other nodes: `caught` is then what they catch.
+    """
 
     pid: int
     ppid: int
     argv: tuple[str, ...]
     caught: frozenset[int]
     ignored: frozenset[int]
+    started: float = 0.0
+    stands_for: str = ""

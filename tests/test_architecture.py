@@ -17,7 +17,7 @@ FLOORS = [
     {"cli"},
     {"link"},
     {"chain", "checkpoints", "slurm"},
-    {"plan", "early"},
+    {"plan", "early", "mailbox"},
     {"words"},
     {"durations", "errors", "demo", "__init__"},
 ]
@@ -103,6 +103,7 @@ def test_the_core_is_pure() -> None:
     decide = {
         "supervision",
         "outcome",
+        "rehearsal",
         "target",
         "times",
         "reason",

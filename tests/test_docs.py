@@ -73,6 +73,24 @@ def test_the_tutorial_runs(ckptrun: Ckptrun) -> None:
     assert "complete" in outputs[1]
 
 
+def answers(text: str) -> list[str]:
+    """Return the answers of a rehearsal without what differs from run to run: times, numbers, names."""
+    found = re.findall(r"^ *ckptrun: ((?:heard|saved|resumed): .*)$", text, re.MULTILINE)
+    plain = [re.sub(r"python[\d.]* catches", "python catches", line).replace("checkpoints", "ck") for line in found]
+    return [re.sub(r"\d+", "N", re.sub(r"[\d.]+ (ms|s)\b", "N s", line)) for line in plain]
+
+
+def test_the_rehearsal_runs(ckptrun: Ckptrun) -> None:
+    """The training and the command of the how-to: its answers are those that it shows, and those of the README."""
+    text = (ROOT / "docs" / "how-to" / "rehearse.md").read_text()
+    for name, body in re.findall(r"```python file=(\S+)\n(.*?)```", text, re.DOTALL):
+        (ckptrun.folder / name).write_text(body)
+    (line,) = re.findall(r"```bash run\n(.*?)\n```", text, re.DOTALL)
+    words = [sys.executable if word == "python" else word for word in shlex.split(line)]
+    found = answers(ckptrun.run(*words[1:], code=0).stderr)
+    assert found == answers(text) == answers((ROOT / "README.md").read_text())[:3]
+
+
 def test_the_tutorial_on_a_cluster_runs(jobs: Jobs) -> None:
     """The second tutorial's files and commands on a real Slurm, to the second link and to the end."""
     text = (ROOT / "docs" / "tutorial" / "first-job-chain.md").read_text()

@@ -1,6 +1,7 @@
 """Which chain works on a checkpoint path, and which chain a command began: numbered claims, published as turns are.
 
 The highest number is the truth. Two who find the same dead claim both try the next number, and one of them gets it.
+A rehearsal claims nothing, because it leaves no chain: it holds a lock beside the claims, which the kernel takes back when it dies.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from ckptrun.chain.turns import Turn, Turns
 from ckptrun.errors import Refused, TurnTaken
 
 _OLD_CLAIMS_KEPT = 3
+_LOCK = "rehearsal"
 
 
 class Claimed(NamedTuple):
@@ -31,13 +33,89 @@ def claim(home: str, checkpoint_path: str, chain_id: str, is_live: Callable[[str
         holder = str(newest.facts.get("chain")) if newest else None
         if holder == chain_id:
             return Claimed(None)
-        if holder is not None and (living := is_live(holder)) is not None:
-            raise Refused(
-                f"{checkpoint_path} belongs to chain {holder}, which lives: {living}. Two chains on one checkpoint path would "
-                "overwrite each other: stop that one first, or use another --checkpoint"
-            )
+        _refuse_taken(checkpoint_path, holder, is_live)
+        if _is_rehearsed(folder):
+            raise Refused(_REHEARSED.format(checkpoint_path))
         if _publish(folder, newest, {"chain": chain_id, "path": path}):
             return Claimed(holder)
+
+
+_REHEARSED = (
+    "a rehearsal is at work on {}, and two trainings there would overwrite each other: wait until it has ended, or use another "
+    "--checkpoint"
+)
+
+
+def _refuse_taken(checkpoint_path: str, holder: str | None, is_live: Callable[[str], str | None]) -> None:
+    if holder is not None and (living := is_live(holder)) is not None:
+        raise Refused(
+            f"{checkpoint_path} belongs to chain {holder}, which lives: {living}. Two chains on one checkpoint path would "
+            "overwrite each other: stop that one first, or use another --checkpoint"
+        )
+
+
+class Held:
+    """A checkpoint path that a rehearsal holds, until `release` or its death."""
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        self._path, self._descriptor = path, descriptor
+
+    def release(self) -> None:
+        """Give the path up."""
+        try:
+            os.unlink(self._path)
+        except OSError:
+            pass
+        os.close(self._descriptor)
+
+
+def hold(home: str, checkpoint_path: str, is_live: Callable[[str], str | None]) -> Held:
+    """Hold a checkpoint path for a rehearsal. Raises Refused when a living chain, or another rehearsal, has it.
+
+    Where the file system has no locks, only chains are told apart.
+    """
+    import fcntl
+
+    folder = _folder(home, "paths", os.path.realpath(checkpoint_path))
+    path = os.path.join(folder, _LOCK)
+    while True:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        held = Held(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        try:
+            fcntl.flock(held._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(held._descriptor)
+            raise Refused(_REHEARSED.format(checkpoint_path)) from None
+        except OSError:
+            pass
+        if os.fstat(held._descriptor).st_nlink:
+            break
+        os.close(held._descriptor)  # its holder has just given it up, and the file with it
+    newest = _newest(folder)
+    try:
+        _refuse_taken(checkpoint_path, str(newest.facts.get("chain")) if newest else None, is_live)
+    except Refused:
+        held.release()
+        raise
+    return held
+
+
+def _is_rehearsed(folder: str) -> bool:
+    try:
+        descriptor = os.open(os.path.join(folder, _LOCK), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def remember_command(home: str, key: str, chain_id: str) -> None:

@@ -66,6 +66,17 @@ def state_home() -> str:
     )
 
 
+def rehearsal_home(home: str) -> str:
+    """Make a state folder of a rehearsal's own inside the state folder, where all nodes see it; return its path. Raises OSError."""
+    import tempfile
+
+    room = os.path.join(home, "rehearsals")
+    os.makedirs(room, mode=0o700, exist_ok=True)
+    path = tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=room)
+    os.mkdir(os.path.join(path, "chains"), 0o700)
+    return path
+
+
 def _usable(path: str) -> str | None:
     """Make the folder and its first level; return None, or why it cannot be used."""
     try:

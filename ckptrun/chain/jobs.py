@@ -71,6 +71,15 @@ def all_of(home: str, job: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def step_folder(home: str, cluster: str, job: str, step: str) -> str:
+    """Return the folder of the turns that the tasks of one step take; it is made where it is missing. Raises OSError."""
+    if not re.fullmatch(r"\d{1,10}\.(\d{1,10}|None)", step):
+        raise ValueError(f"{step!r} is no step")
+    folder = f"{_folder(home, cluster, job)}.step-{step}"
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    return folder
+
+
 def _names(folder: str) -> list[str]:
     try:
         return sorted(os.listdir(folder))

@@ -118,6 +118,7 @@ def build(facts: dict[str, Any], events: Sequence[Event], living: str | None) ->
     found = tuple(_with_outcome(link, living, last=link is found[-1]) for link in found)
     plan = facts.get("plan") or {}
     state, reason = _state(found, living)
+    sees_progress = bool(plan.get("checkpoints")) or any(link.step is not None for link in found)
     return Chain(
         id=str(facts.get("id")),
         state=state,
@@ -127,7 +128,7 @@ def build(facts: dict[str, Any], events: Sequence[Event], living: str | None) ->
         created=float(facts.get("created") or 0.0),
         links=found,
         seconds=sum(link.seconds or 0.0 for link in found),
-        bound=int(plan.get("max_links") or (20 if plan.get("checkpoints") else 5)),
+        bound=int(plan.get("max_links") or (20 if sees_progress else 5)),
         options={name: value for name, value in plan.items() if name != "command"},
         in_jobs=bool(facts.get("slurm")),
     )

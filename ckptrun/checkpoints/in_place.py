@@ -100,6 +100,20 @@ def bring_back(root: str, chain: str, missing: bool) -> Checkpoint | None:
     return found if found is not None and found.verdict is not Verdict.TRUNCATED else None
 
 
+def forget_copy(root: str, chain: str) -> None:
+    """Remove the copy that a chain made, where the checkpoint itself is whole and needs none. Never raises OSError."""
+    copy, found = _find_copy(root), in_place(root)
+    if copy is None or found is None or _owner(copy) != chain or verify(found).verdict is not Verdict.WHOLE:
+        return
+    try:
+        os.unlink(copy)
+        os.unlink(_owner_path(copy))
+        if _is_folder_copy(copy):
+            os.removedirs(os.path.dirname(copy))  # the folders that it alone needed
+    except OSError:
+        return
+
+
 def _copy_path(root: str, path: str) -> str:
     if os.path.isdir(root):
         return os.path.join(f"{root.rstrip('/')}.set-aside", "last", os.path.basename(path))

@@ -176,6 +176,13 @@ OPTIONS: tuple[Option, ...] = (
     Option("--fresh", None, _flag, "off", "Once per chain: set older checkpoints aside (nothing is deleted)."),
     Option("--stop-file", "PATH", _path, "none", "When this file exists, no further link starts."),
     Option("--chain", "NAME", _chain, "made from the program and the time", "The chain's id."),
+    Option(
+        "--rehearse",
+        "DURATION",
+        durations.parse,
+        "off",
+        "Ask after so long, verify what was saved, start once more, say whether it was heard, saved and resumed, and exit.",
+    ),
     Option("--dry-run", None, _flag, "off", "Say what would happen, and do nothing."),
     Option("--verbose", None, _flag, "off", "Say more.", short="-v"),
     Option("--help", None, _flag, "off", "Show this help.", short="-h"),

@@ -33,10 +33,16 @@ def main(words: list[str], handlers: Handlers) -> int:
         raise UsageError("no command: write the training command behind it, as in `ckptrun python train.py`")
     if not found.settled:
         _check_word(command[0], values)
-    plan = options.to_plan(options.from_environment() | values, command)
+    values = options.from_environment() | values
+    plan = options.to_plan(values, command)
     messages.verbose = bool(values.get("verbose"))
-    if values.get("dry_run"):
+    rehearse_s, dry_run = values.get("rehearse"), values.get("dry_run")
+    if rehearse_s is not None and dry_run:
+        raise UsageError("--rehearse runs the training and --dry-run runs nothing: write one of the two")
+    if dry_run:
         return _dry_run(plan, handlers, started_at)
+    if rehearse_s is not None:
+        return _rehearse(plan, handlers, started_at, rehearse_s)
     return _run(plan, handlers, started_at)
 
 
@@ -92,3 +98,17 @@ def _dry_run(plan: Plan, handlers: Handlers, started_at: float) -> int:
     for line in inside.dry_run() if inside is not None else describe(plan):
         print(line)
     return 0
+
+
+def _rehearse(plan: Plan, handlers: Handlers, started_at: float, seconds: float) -> int:
+    from ckptrun.chain.home import state_home
+
+    if (inside := _inside(plan, handlers, state_home(), started_at)) is not None:
+        return inside.rehearse(seconds)
+    from ckptrun.link.membership import is_live
+    from ckptrun.link.one_link import Where
+    from ckptrun.link.rehearsing import Around, Rehearsal
+
+    home = state_home()
+    around = Around(Where(os.uname().nodename), lambda chain: is_live(home, chain))
+    return Rehearsal(plan, handlers, home, seconds, around).run()

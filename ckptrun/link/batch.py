@@ -17,10 +17,12 @@ from ckptrun.chain.links import LinkFiles
 from ckptrun.chain.state import stop_mark
 from ckptrun.early import TERM, USR1, USR2, Handlers
 from ckptrun.errors import CkptrunError, TurnTaken
-from ckptrun.link import child, handover, messages, reason
+from ckptrun.link import handover, messages, reason
 from ckptrun.link import supervision as core
+from ckptrun.link.crew import Crew
 from ckptrun.link.errands import Errands, Procedure
 from ckptrun.link.handover import Handed, Office, Result
+from ckptrun.link.job_desk import JobDesk
 from ckptrun.link.one_link import OneLink, Ran, Where, asked_for
 from ckptrun.link.outcome import Decision, End
 from ckptrun.link.succession import Verdict, wait_behind
@@ -41,7 +43,7 @@ WITHOUT_END_S = 600.0
 _SUBMISSIONS = 3
 
 
-class BatchLink:
+class BatchLink(JobDesk):
     """One start of one link in a job. It is the desk of its supervisor."""
 
     def __init__(
@@ -58,13 +60,16 @@ class BatchLink:
         settings: Settings,
         errands: Errands,
         started_at: float,
+        crew: Crew | None = None,
     ) -> None:
+        super().__init__(here, errands, settings.proctrack)
         where = Where(here.node, str(here.job), record.restarts, here.batch_shell)
-        self._plan, self._folder, self._here, self._record = plan, folder, here, record
+        self._plan, self._folder, self._record = plan, folder, record
         self._same, self._script, self._settings, self._verdict = same, script, settings, verdict
+        self._crew = crew
         self._link = OneLink(plan, folder, handlers, number, where, verdict.after)
         self._link.started_at = started_at
-        self._handlers, self._errands = handlers, errands
+        self._handlers = handlers
         self._files = LinkFiles(folder, number + 1)
         self._job_ends_at = self._monotonic(record.end_at)
         self._start_turn = 0
@@ -75,6 +80,11 @@ class BatchLink:
         self._late: list[int] = []
         self._termed = False
         self._replaced = False
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """Return how the link ended, None where that is not on record."""
+        return self._link.outcome
 
     # --- one link from its turn to its exit
 
@@ -116,7 +126,7 @@ class BatchLink:
             kill_wait_s=self._settings.kill_wait_s,
         )
         try:
-            ran = link.supervise(resumption, policy, self, {"SLURM_DISABLE_STATUS": "1"})
+            ran = link.supervise(resumption, policy, self, {"SLURM_DISABLE_STATUS": "1"}, self._crew)
         except CkptrunError:
             self._take_back_now()
             raise
@@ -162,26 +172,6 @@ class BatchLink:
         return None if unix is None else time.monotonic() + unix - time.time()
 
     # --- the desk: what the supervisor asks for while the training runs
-
-    def pids(self) -> frozenset[int]:
-        """Return the pids of Slurm's commands under way."""
-        return self._errands.pids()
-
-    def descriptors(self) -> list[int]:
-        """Return what to wait on."""
-        return self._errands.descriptors()
-
-    def due_at(self) -> float | None:
-        """Return when a pause or a time-out is over."""
-        return self._errands.due_at()
-
-    def attend(self) -> None:
-        """Go on with what was answered."""
-        self._errands.attend()
-
-    def reaped(self, reaped: child.Reaped) -> bool:
-        """Take the end of a process; return whether it was a command of ours."""
-        return self._errands.reaped(reaped)
 
     def note_term(self) -> None:
         """Publish that a SIGTERM arrived: a successor that finds no end must know that there may have been a cancel."""
@@ -243,7 +233,8 @@ class BatchLink:
     def hand_over(self) -> None:
         """Submit the successor, unless a bound or a person says that none may follow, or the job is to be requeued."""
         seconds = time.monotonic() - self._link.started_at
-        hopeful = End(Status(0, None), asked=Course.GO_ON, ours=True, new_checkpoint=True, progress=True, seconds=seconds)
+        progress = True if self._link.sees_progress else None
+        hopeful = End(Status(0, None), asked=Course.GO_ON, ours=True, new_checkpoint=True, progress=progress, seconds=seconds)
         stop_file = self._plan.stop_file
         hopeful = hopeful._replace(stop_file=stop_file is not None and os.path.exists(stop_file), limit_s=seconds)
         if self._handing or self._plan.continue_with == "requeue" or self.told_to_stop() is not None:

@@ -14,6 +14,7 @@ from ckptrun.chain.model import ChainSoFar, so_far
 from ckptrun.chain.state import final_outcome, highest_link, why_live
 from ckptrun.chain.turns import Turns
 from ckptrun.link import membership, messages
+from ckptrun.link.target import announce
 from ckptrun.link.times import times
 from ckptrun.plan import Plan, resume_words
 from ckptrun.words import Checkpoint
@@ -41,7 +42,7 @@ def describe_in_job(plan: Plan, job: InJob) -> list[str]:
         lines += _times_until(plan, known, limits[where] - time.time(), where)
     else:
         lines.append("time limit: none; nobody is asked by the clock")
-    return [*lines, _who(plan), _bounds(plan), *job.successor]
+    return [*lines, _who(plan), _bounds(plan, known), *job.successor]
 
 
 def describe(plan: Plan) -> list[str]:
@@ -64,7 +65,7 @@ def describe(plan: Plan) -> list[str]:
         lines.append(f"chain: a new one, {plan.chain or home.make_id(os.path.basename(plan.command[0]), time.time())}")
     so_far_ = so_far(events)
     newest = _newest(plan)
-    lines += [_resuming(plan, newest, link, so_far_), *_times(plan, so_far_), _who(plan), _bounds(plan)]
+    lines += [_resuming(plan, newest, link, so_far_), *_times(plan, so_far_), _who(plan), _bounds(plan, so_far_)]
     return lines
 
 
@@ -113,14 +114,15 @@ def _times_until(plan: Plan, known: ChainSoFar, seconds: float, where: str) -> l
 
 def _who(plan: Plan) -> str:
     if plan.signal != "auto":
-        return f"asked: the training, with SIG{plan.signal} if it catches it (--signal)"
+        return f"asked: {announce(plan.command)}, with SIG{plan.signal} if it catches it (--signal)"
     return (
-        "asked: the training, past shells and wrappers, with the first of SIGUSR1, SIGUSR2, SIGTERM that it catches when the time "
-        "comes; SIGINT after the last save that fits where it catches only that"
+        f"asked: {announce(plan.command)}, with the first of SIGUSR1, SIGUSR2, SIGTERM that it catches when the time comes; SIGINT "
+        "after the last save that fits where it catches only that"
     )
 
 
-def _bounds(plan: Plan) -> str:
-    why = "as told" if plan.max_links else ("the default" if plan.checkpoints else "no --checkpoint, progress cannot be seen")
-    text = f"bounds: --max-links {plan.links_bound} ({why})"
+def _bounds(plan: Plan, known: ChainSoFar) -> str:
+    sees = bool(plan.checkpoints) or known.best_step is not None
+    why = "as told" if plan.max_links else ("the default" if sees else "no --checkpoint, progress cannot be seen")
+    text = f"bounds: --max-links {plan.bound(sees_progress=sees)} ({why})"
     return text + (f", {durations.show(plan.max_time_s)} in all (--max-time)" if plan.max_time_s else "")

@@ -60,21 +60,26 @@ class SignalReceived(NamedTuple):
 
 
 class Looked(NamedTuple):
-    """The checkpoint paths were looked at."""
+    """The checkpoint paths and the mailbox were looked at.
+
+    `ready`: the training says that it can be told by file. `heard`: it says that it has seen the ask.
+    """
 
     at: float
     sight: Sight
+    ready: bool = False
+    heard: bool = False
 
 
 class Listened(NamedTuple):
-    """The process tree was read: what the training can be told now."""
+    """The process tree and the mailbox were read: what the training can be told now."""
 
     at: float
     hearing: Hearing
 
 
 class Delivered(NamedTuple):
-    """The ask was carried out: whether a signal reached anybody."""
+    """The ask was carried out: whether a signal, or the file, reached anybody."""
 
     at: float
     reached: bool
@@ -143,11 +148,14 @@ Event = (
 
 
 class Listen(NamedTuple):
-    """Read the process tree; answer with Listened."""
+    """Read the process tree and the mailbox; answer with Listened."""
 
 
 class SignalTraining(NamedTuple):
-    """Ask the training; answer with Delivered. `pass_on` is a signal to be handed on as it came, `noted` sends nothing."""
+    """Ask the training, by signal and by file; answer with Delivered.
+
+    `pass_on` is a signal to be handed on as it came, `noted` sends none.
+    """
 
     reason: Reason
     candidate: int = 0

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ckptrun import __version__
@@ -13,21 +14,24 @@ from ckptrun.chain import claims, home, jobs
 from ckptrun.chain.history import History, read_events
 from ckptrun.chain.home import ChainFolder
 from ckptrun.chain.state import final_outcome, highest_link, why_live
-from ckptrun.chain.turns import Turns
+from ckptrun.chain.turns import Turn, Turns
 from ckptrun.early import HUP, INT, TERM, Handlers
-from ckptrun.errors import CkptrunError, Refused, TurnTaken
-from ckptrun.link import messages, succession
+from ckptrun.errors import CkptrunError, Refused, Stranded, TurnTaken
+from ckptrun.link import messages, relay, succession
 from ckptrun.link.batch import BatchLink
+from ckptrun.link.crew import Crew, exit_code, lead_of
 from ckptrun.link.dry_run import InJob, describe_in_job
 from ckptrun.link.errands import Errands, Pause, Procedure
+from ckptrun.link.job_desk import JobDesk
+from ckptrun.link.one_link import Where
 from ckptrun.link.people import live_job
-from ckptrun.link.relay import run_relay
 from ckptrun.link.succession import Place, Verdict
 from ckptrun.plan import Plan, from_json, to_json
 from ckptrun.slurm import commands, fidelity, parse
 from ckptrun.slurm.fidelity import Same
 from ckptrun.slurm.job import Here, has_clients
-from ckptrun.slurm.parse import Queued, Settings
+from ckptrun.slurm.parse import JobRecord, Queued, Settings
+from ckptrun.words import Outcome
 
 
 class _EndedBySignal(Exception):
@@ -45,21 +49,88 @@ class Inside:
         self._plan, self._handlers, self._here, self._home = plan, handlers, here, state_home
         self._started_at = started_at
         self._errands = Errands()
+        self._crew: Crew | None = None
+        self._outcome: Outcome | None = None
 
     def run(self) -> int:
         """Find our place and run the link; return our exit code. Raises Refused where this ckptrun must not run."""
         if self._is_relay():
-            return run_relay(self._plan, self._handlers)
+            return self._relay()
+        crew = Crew(self._home, self._here, os.environ)
+        if not crew.size:
+            return self._until_a_signal(self._lead)
+        if not crew.lead():
+            return self._follow(crew)
+        self._crew = crew
+        code = CkptrunError.exit_code
+        try:
+            code = self._until_a_signal(self._lead)
+        except CkptrunError as error:
+            code = error.exit_code
+            raise
+        finally:
+            crew.over(code, self._outcome)
+        return code
+
+    def _relay(self) -> int:
+        lead = relay.lead_of(os.environ)
+        assert lead is not None
+        relay.speak_as_relay()
+        ignored = [
+            name for name, value in (("--checkpoint", self._plan.checkpoints), ("--time-limit", self._plan.limit_s)) if value
+        ]
+        if ignored:
+            messages.say(f"this is a relay: the leader of chain {lead.chain} decides; ignored: {', '.join(ignored)}")
+        return relay.run_relay(self._plan.command, lead, dict(os.environ), self._handlers).exit_code
+
+    def _follow(self, crew: Crew) -> int:
+        """Run beside the task of our step that leads: start when it does, end when it has ended."""
+        relay.speak_as_relay()
+        try:
+            begun: Turn | None = self._ask(crew.wait_for("begin"))
+        except _EndedBySignal as ended:
+            return 128 + ended.number
+        if begun is None or begun.kind == "over":
+            return int(begun.facts["code"]) if begun is not None else Stranded.exit_code
+        command = self._plan.command + tuple(begun.facts["appended"])
+        environment = dict(os.environ) | begun.facts["variables"]
+        environment.pop("CKPTRUN_BASE", None)
+        own = relay.run_relay(command, lead_of(begun), environment, self._handlers)
+        # No signal hurries this: the leader has heard it, too.
+        over = self._errands.wait_for(crew.wait_for("over"), self._handlers, lambda _number: None)
+        return exit_code(own, over)
+
+    def rehearse(self, seconds: float) -> int:
+        """Rehearse in this job, asking after so many seconds; return our exit code. Raises Refused where it must not."""
+        if self._is_relay():  # the variable that told the leader to rehearse tells its relays, too
+            return self._relay()
+        return self._until_a_signal(lambda: self._rehearse(seconds))
+
+    def _until_a_signal(self, act: Callable[[], int]) -> int:
         if not has_clients():
             raise Refused(
                 f"inside job {self._here.job}, but scontrol and sbatch are not on PATH (a container?). Put ckptrun in front of the "
                 "container's command, outside of it: ckptrun singularity exec ... python train.py"
             )
         try:
-            return self._lead()
+            return act()
         except _EndedBySignal as ended:
             self._errands.abandon()
             return 128 + ended.number
+
+    def _rehearse(self, seconds: float) -> int:
+        from ckptrun.link.rehearsing import Around, Rehearsal
+
+        found = self._ask(succession.find_place(self._here, self._home, messages.say))
+        if isinstance(found, str):
+            raise Refused(found)
+        record: JobRecord = found.record
+        where = Where(self._here.node, str(self._here.job), record.restarts, self._here.batch_shell)
+        left_s = record.end_at - time.time() if record.end_at is not None else None
+        settings: Settings = self._ask(_settings())
+        desk = JobDesk(self._here, self._errands, settings.proctrack)
+        around = Around(where, self._is_live, desk, left_s, record.limit_s)
+        return Rehearsal(self._plan, self._handlers, self._home, seconds, around).run()
 
     def dry_run(self) -> list[str]:
         """Return the lines that tell what `run` would do now; nothing is written."""
@@ -135,8 +206,12 @@ class Inside:
         link = BatchLink(
             *(plan, folder, self._handlers, self._here, place.record, place.link),
             *(verdict, same, script, settings, self._errands, self._started_at),
+            crew=self._crew,
         )
-        return link.run()
+        try:
+            return link.run()
+        finally:
+            self._outcome = link.outcome
 
     def _tell_of_predecessor(self, place: Place, verdict: Verdict) -> None:
         """Record how the predecessor ended, where it could not do so itself.
@@ -247,14 +322,14 @@ class Inside:
         return folder
 
     def _claim(self, folder: ChainFolder) -> None:
-        def is_live(other: str) -> str | None:
-            known = home.open_chain(self._home, other)
-            return self._why_live(known) if known is not None else None
-
         for path in self._plan.checkpoints:
-            claimed = claims.claim(self._home, path, folder.id, is_live)
+            claimed = claims.claim(self._home, path, folder.id, self._is_live)
             if claimed.previous is not None:
                 messages.say(f"{os.path.relpath(path)} was chain {claimed.previous}'s, of which nothing lives: taken over")
+
+    def _is_live(self, chain: str) -> str | None:
+        known = home.open_chain(self._home, chain)
+        return self._why_live(known) if known is not None else None
 
     def _why_live(self, folder: ChainFolder) -> str | None:
         """Return in words what of a chain lives: one of its jobs in the queue, or, for a chain without Slurm, a process."""

@@ -72,13 +72,15 @@ def _consider(plan: Plan, known: ChainFolder) -> Membership | None:
     return Membership(known, highest_link(turns) + 1, joined=True)
 
 
-def _claim(plan: Plan, state_home: str, chain: str) -> None:
-    def is_live(other: str) -> str | None:
-        folder = home.open_chain(state_home, other)
-        return why_live(folder) if folder is not None else None
+def is_live(state_home: str, chain: str) -> str | None:
+    """Return in words what of a chain lives, None where nothing does or where there is no such chain."""
+    folder = home.open_chain(state_home, chain)
+    return why_live(folder) if folder is not None else None
 
+
+def _claim(plan: Plan, state_home: str, chain: str) -> None:
     for path in plan.checkpoints:
-        claimed = claims.claim(state_home, path, chain, is_live)
+        claimed = claims.claim(state_home, path, chain, lambda other: is_live(state_home, other))
         if claimed.previous is not None:
             messages.say(f"{os.path.relpath(path)} was chain {claimed.previous}'s, of which nothing lives: taken over")
 

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 
 from ckptrun import durations
 from ckptrun.link.outcome import Decision
+from ckptrun.link.supervision import NAMES
+from ckptrun.link.target import Target
 from ckptrun.link.times import Times
 from ckptrun.words import Checkpoint, Outcome, Verdict
 
 verbose = False
+# Who speaks, where many print into one log.
+voice = ""
 
 
 def say(text: str) -> None:
     """Print one line, in one write so that it is not torn by what the training prints."""
     for line in text.split("\n"):
         try:
-            os.write(2, f"ckptrun: {line}\n".encode("utf-8", "replace"))
+            os.write(2, f"ckptrun: {voice}{line}\n".encode("utf-8", "replace"))
         except OSError:
             return
 
@@ -50,24 +55,35 @@ def starting(
     times: Times | None,
     *,
     sees: bool,
-    bound: int,
+    bound: int | None,
     now: float,
 ) -> str:
     """Return the line at the start: chain, link, resuming from what, when it will ask.
 
-    `resumption` is whether the start resumes, from which checkpoint, and a note about that; `bound` is how many links there may be.
+    `resumption` is whether the start resumes, from which checkpoint, and a note about that; `bound` is how many links there may
+    be where nobody can see whether the chain gets anywhere, else None.
     """
+    origin = f"link {link} of {chain}, {_origin(resumption, sees=sees)}"
+    if times is None:
+        return f"{origin}; no time limit"
+    line = f"{origin}; {will_ask(times, now)}"
+    return line if bound is None else f"{line}; at most {bound} links: no --checkpoint, progress cannot be seen"
+
+
+def _origin(resumption: tuple[bool, Checkpoint | None, str], *, sees: bool) -> str:
     resumes, found, note = resumption
     if found is not None:
-        origin = f"resuming from {checkpoint(found)}{note}"
-    elif sees:
-        origin = "nothing to resume from yet, starting fresh"
-    else:
-        origin = "resuming (no --checkpoint: from what, only the training knows)" if resumes else "starting"
-    if times is None:
-        return f"link {link} of {chain}, {origin}; no time limit"
-    line = f"link {link} of {chain}, {origin}; {will_ask(times, now)}"
-    return line if sees else f"{line}; at most {bound} links: no --checkpoint, progress cannot be seen"
+        return f"resuming from {checkpoint(found)}{note}"
+    if sees:
+        return "nothing to resume from yet, starting fresh"
+    return "resuming (no --checkpoint: from what, only the training knows)" if resumes else "starting"
+
+
+def rehearsing(start: int, resumption: tuple[bool, Checkpoint | None, str], times: Times, *, sees: bool) -> str:
+    """Return the line at one of the two starts of a rehearsal."""
+    after, limit = durations.show(times.ask_at - times.start_at), durations.show(times.limit_s)
+    origin = _origin(resumption, sees=sees)
+    return f"start {start} of 2, {origin}; will ask it to save after {after}, as if a limit of {limit} were near"
 
 
 def will_ask(times: Times, now: float | None = None) -> str:
@@ -77,6 +93,16 @@ def will_ask(times: Times, now: float | None = None) -> str:
     return (
         f"will ask it to save at {clock}, {durations.show(times.margin_s)} before its {durations.show(times.limit_s)} are over "
         f"({times.why})"
+    )
+
+
+def told(targets: Sequence[Target]) -> str:
+    """Return who was sent what, the workers of one launcher together: `SIGUSR1 to 11, 12 (python train.py catches it)`."""
+    groups: dict[tuple[int, str], list[int]] = {}
+    for one in targets:
+        groups.setdefault((one.signal, one.why), []).append(one.pid)
+    return "; ".join(
+        f"{NAMES.get(number, f'signal {number}')} to {', '.join(map(str, pids))} ({why})" for (number, why), pids in groups.items()
     )
 
 

@@ -10,7 +10,7 @@ import os
 import select
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckptrun import durations
 from ckptrun.chain.history import History
@@ -22,12 +22,17 @@ from ckptrun.early import CHLD, TERM, Handlers
 from ckptrun.errors import CkptrunError, Stranded
 from ckptrun.link import child, messages, process_tree
 from ckptrun.link import supervision as core
+from ckptrun.link.desk import Desk
 from ckptrun.link.outcome import Decision, End, decide
+from ckptrun.link.post import Post
 from ckptrun.link.resuming import Resumption, find_resumption, keep_copies
-from ckptrun.link.supervisor import Desk, Ended, Eyes, Supervisor
+from ckptrun.link.supervisor import Ended, Eyes, Supervisor
 from ckptrun.link.times import Times, times
 from ckptrun.plan import Plan, resume_words
-from ckptrun.words import Outcome, Reason, Status
+from ckptrun.words import Checkpoint, Outcome, Reason, Status
+
+if TYPE_CHECKING:
+    from ckptrun.link.crew import Crew
 
 LEFTOVER_TERM_S = 5.0
 
@@ -42,12 +47,16 @@ class Where(NamedTuple):
 
 
 class Ran(NamedTuple):
-    """A training that has ended: what the loop saw, from what it resumed, how long it ran, and the facts that decide."""
+    """A training that has ended: what the loop saw, from what it resumed, how long it ran, and the facts that decide.
+
+    `told_step` is how far the training itself said that it is.
+    """
 
     ended: Ended
     resumption: Resumption
     seconds: float
     end: End
+    told_step: int | None = None
 
 
 class OneLink:
@@ -58,8 +67,10 @@ class OneLink:
         self.attempt = where.restart + 1
         self.turns = Turns(folder.turns)
         self.history = History(folder.events, messages.say)
+        self.post = Post(folder.mailbox, number, self.attempt)
         self.started_at = time.monotonic()
         self.last_turn = last_turn
+        self.outcome: Outcome | None = None
         self._prepared: PreparedTurn | None = None
 
     def record(self, event: str, **facts: object) -> None:
@@ -74,6 +85,11 @@ class OneLink:
     def is_replaced(self) -> bool:
         """Return whether a turn after our own last exists."""
         return self.turns.passed(self.last_turn)
+
+    @property
+    def sees_progress(self) -> bool:
+        """Return whether it can be seen how far the chain is: by its checkpoints, or because the training says so."""
+        return bool(self.plan.checkpoints) or self.so_far.best_step is not None or self.post.step() is not None
 
     # --- before the training
 
@@ -139,9 +155,7 @@ class OneLink:
     def say_start(self, resumption: Resumption, link_times: Times | None, **facts: object) -> None:
         """Print and record the line at the start."""
         now = time.monotonic()
-        sees = bool(self.plan.checkpoints)
-        bound = self.plan.links_bound
-        messages.say(messages.starting(self.folder.id, self.number, resumption, link_times, sees=sees, bound=bound, now=now))
+        messages.say(self._start_line(resumption, link_times, now))
         offset = time.time() - now
         self.record(
             "started",
@@ -155,46 +169,80 @@ class OneLink:
             **facts,
         )
 
+    def _start_line(self, resumption: Resumption, link_times: Times | None, now: float) -> str:
+        sees = bool(self.plan.checkpoints)
+        bound = None if self.sees_progress else self.plan.bound(sees_progress=False)
+        return messages.starting(self.folder.id, self.number, resumption, link_times, sees=sees, bound=bound, now=now)
+
     # --- the training
 
     def supervise(
-        self, resumption: Resumption, policy: core.Policy, desk: Desk | None = None, variables: dict[str, str] | None = None
+        self,
+        resumption: Resumption,
+        policy: core.Policy,
+        desk: Desk | None = None,
+        variables: dict[str, str] | None = None,
+        crew: Crew | None = None,
     ) -> Ran:
-        """Run the training to its end. Raises CkptrunError where it cannot be started; then the link has failed."""
+        """Run the training, and with a crew the trainings of the relays beside us, to its end.
+
+        Raises CkptrunError where it cannot be started; then the link has failed.
+        """
         known = self.so_far
-        wanted = None if self.plan.signal == "auto" else _signal_number(self.plan.signal)
+        self.post.clear_others()
         supervisor = Supervisor(
             policy,
             self.handlers,
             self._eyes(),
             self.plan.checkpoints,
-            wanted,
+            self._wanted(),
             self.record,
             self.is_replaced,
-            lambda: keep_copies(self.plan, self.folder.id, self.record),
+            self._keep_copies,
             desk,
+            self.post,
+            crew.size if crew is not None else 0,
         )
         try:
-            ended = supervisor.run(lambda: self._start_child(resumption, policy.times, variables or {}))
+            ended = supervisor.run(lambda: self._start_child(resumption, policy.times, variables or {}, crew))
         except CkptrunError as error:
             self.close(Decision(Outcome.FAILED, False, error.exit_code, str(error)), None, silent=True)
             raise
         seconds = time.monotonic() - self.started_at
-        return Ran(ended, resumption, seconds, self._end(ended, known, seconds, policy.times))
+        return Ran(ended, resumption, seconds, self._end(ended, known, seconds, policy.times), self.post.step())
 
-    def _eyes(self) -> Eyes | None:
+    def _eyes(self) -> Eyes:
         if not self.plan.checkpoints:
-            return None
+            return self.post
         from ckptrun.checkpoints.watch import Watch
 
         return Watch(self.plan.checkpoints, time.time())
 
-    def _start_child(self, resumption: Resumption, link_times: Times | None, variables: dict[str, str]) -> int:
-        command = self.plan.command
+    def _keep_copies(self) -> None:
+        keep_copies(self.plan, self.folder.id, self.record)
+
+    def _start_child(self, resumption: Resumption, link_times: Times | None, variables: dict[str, str], crew: Crew | None) -> int:
+        appended: tuple[str, ...] = ()
         if resumption.resumes and self.plan.resume_flag is not None:
             path = resumption.checkpoint.path if resumption.checkpoint else ""
-            command += resume_words(self.plan.resume_flag, checkpoint=path, link=self.number, chain=self.folder.id)
-        environment = dict(os.environ) | {
+            appended = resume_words(self.plan.resume_flag, checkpoint=path, link=self.number, chain=self.folder.id)
+        command = self.plan.command + appended
+        own = self._variables(resumption, link_times)
+        if crew is not None:
+            end_at = link_times.end_at - time.monotonic() + time.time() if link_times else None
+            lead = (self.folder.id, self.number, self.attempt, self.folder.mailbox, end_at, self._wanted())
+            crew.begin(lead, own | variables, appended)
+        environment = dict(os.environ) | own | variables
+        environment.pop("CKPTRUN_BASE", None)
+        child.become_subreaper()
+        pid = child.start(command, environment, self.handlers.mask)
+        _, boot_id, _, _ = me()
+        facts = {"pid": pid, "pid_started": process_started(pid), "boot_id": boot_id, "node": self.where.node}
+        self.record("child_started", **facts, argv=list(command))
+        return pid
+
+    def _variables(self, resumption: Resumption, link_times: Times | None) -> dict[str, str]:
+        return {
             "CKPTRUN": "1",
             "CKPTRUN_CHAIN": self.folder.id,
             "CKPTRUN_LINK": str(self.number),
@@ -204,14 +252,9 @@ class OneLink:
             "CKPTRUN_ATTEMPT": str(self.attempt),
             "CKPTRUN_MAILBOX": self.folder.mailbox,
         }
-        environment |= variables
-        environment.pop("CKPTRUN_BASE", None)
-        child.become_subreaper()
-        pid = child.start(command, environment, self.handlers.mask)
-        _, boot_id, _, _ = me()
-        facts = {"pid": pid, "pid_started": process_started(pid), "boot_id": boot_id, "node": self.where.node}
-        self.record("child_started", **facts, argv=list(command))
-        return pid
+
+    def _wanted(self) -> int | None:
+        return None if self.plan.signal == "auto" else _signal_number(self.plan.signal)
 
     def _end(self, ended: Ended, known: ChainSoFar, seconds: float, link_times: Times | None) -> End:
         state = ended.state
@@ -221,9 +264,9 @@ class OneLink:
         plan = self.plan
         end = End(
             status=status,
-            done=plan.done_file is not None and os.path.exists(plan.done_file),
+            done=self.post.is_done() or (plan.done_file is not None and os.path.exists(plan.done_file)),
             new_checkpoint=state.sight.new,
-            progress=_progress(plan, ended, known),
+            progress=_progress(plan, ended, known, self.post.step()),
             reached_ask=state.by_time and state.told,
             out_of_memory=ended.out_of_memory,
             peak_bytes=ended.peak_bytes,
@@ -243,6 +286,7 @@ class OneLink:
 
     def close(self, decision: Decision, ran: Ran | None, *, silent: bool = False, turn: bool = True) -> Decision:
         """Record the end of the link and take its turn (a link that is replaced, or cannot know how it ends, takes none)."""
+        self.outcome = decision.outcome
         self._record_end(decision, ran)
         if turn:
             self._end_turn(decision.outcome)
@@ -280,7 +324,7 @@ class OneLink:
             unsaved=decision.unsaved,
             retried=decision.retried,
             checkpoint=newest.path if newest else None,
-            step=newest.step if newest and not (ended and ended.slots) else None,
+            step=_step(newest, ran),
             size=newest.size if newest else None,
         )
 
@@ -327,16 +371,29 @@ def asked_for(end: End, reason: Reason, *, ours: bool) -> End:
     return end._replace(asked=reason.course, asked_for=reason.sentence, ours=ours)
 
 
-def _progress(plan: Plan, ended: Ended, known: ChainSoFar) -> bool | None:
-    """Return whether the link brought the chain further: a higher step than any before or, without steps, a new checkpoint."""
+def _progress(plan: Plan, ended: Ended, known: ChainSoFar, told_step: int | None) -> bool | None:
+    """Return whether the link brought the chain further: a higher step than any before or, without steps, a new checkpoint.
+
+    The step is that of the checkpoint's name; where names have none, and without `--checkpoint`, the one that the training told.
+    """
     if not plan.checkpoints:
-        return None
+        if told_step is None:
+            return None if known.best_step is None else False
+        return known.best_step is None or told_step > known.best_step
     sight = ended.state.sight
     if not sight.new or sight.newest is None:
         return False
-    if sight.newest.step is None or ended.slots or known.best_step is None:
-        return True
-    return sight.newest.step > known.best_step
+    step = sight.newest.step if sight.newest.step is not None else told_step
+    return step is None or ended.slots or known.best_step is None or step > known.best_step
+
+
+def _step(newest: Checkpoint | None, ran: Ran | None) -> int | None:
+    """Return the step that a link ended at: by the checkpoint's name, unless that is the number of a slot, else as it was told."""
+    if ran is not None and ran.ended.slots:
+        return None
+    if newest is not None and newest.step is not None:
+        return newest.step
+    return ran.told_step if ran is not None else None
 
 
 def _signal_number(name: str) -> int:

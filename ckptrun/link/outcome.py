@@ -20,8 +20,8 @@ class End(NamedTuple):
     """What is known when the training is over.
 
     `asked` is None where nobody asked, and `asked_for` is the reason's sentence. `ours`: it ended by the asked signal or after our
-    TERM or KILL. `new_checkpoint`: a whole one was written since the link's start. `progress` is None where none can be seen.
-    `reached_ask`: the link came to its checkpoint time.
+    TERM or KILL. `done`: it said so itself, or the done-file stands. `new_checkpoint`: a whole one was written since the link's
+    start. `progress` is None where none can be seen. `reached_ask`: the link came to its checkpoint time.
     """
 
     status: Status
@@ -124,12 +124,14 @@ def _bounded(decision: Decision, end: End, plan: Plan, so_far: ChainSoFar) -> De
     shorts = so_far.short + 1 if short else 0
     stalled = so_far.stalled + 1 if end.reached_ask and end.progress is False else 0
     running_s = so_far.running_s + end.seconds
+    sees = bool(plan.checkpoints) or end.progress is not None or so_far.best_step is not None
+    bound = plan.bound(sees_progress=sees)
     stop = None
     if end.stop_file:
         stop = f"the stop file {plan.stop_file} exists"
-    elif so_far.starts >= plan.links_bound:
-        stop = f"--max-links is {plan.links_bound}, and so many were run"
-        if plan.max_links is None and not plan.checkpoints:
+    elif so_far.starts >= bound:
+        stop = f"--max-links is {bound}, and so many were run"
+        if plan.max_links is None and not sees:
             stop += " without --checkpoint, because progress cannot be seen"
     elif plan.max_time_s is not None and running_s >= plan.max_time_s:
         stop = f"the chain has run for {durations.show(running_s)}, and --max-time is {durations.show(plan.max_time_s)}"

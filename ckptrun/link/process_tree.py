@@ -17,15 +17,15 @@ _NOBODY: frozenset[int] = frozenset()
 
 def read(apart: frozenset[int] = _NOBODY) -> tuple[Process, ...]:
     """Return all living descendants of this process, orphans that we adopted included, but those `apart`."""
-    return tuple(process for pid, ppid in _descendants(apart) if (process := _process(pid, ppid)))
+    return tuple(process for found in _descendants(apart) if (process := read_one(*found)))
 
 
 def pids(apart: frozenset[int] = _NOBODY) -> tuple[int, ...]:
     """Return the pids of all living descendants but those `apart`."""
-    return tuple(pid for pid, _ in _descendants(apart))
+    return tuple(pid for pid, _, _ in _descendants(apart))
 
 
-def _descendants(apart: frozenset[int]) -> list[tuple[int, int]]:
+def _descendants(apart: frozenset[int]) -> list[tuple[int, int, float]]:
     import psutil
 
     found = []
@@ -34,29 +34,37 @@ def _descendants(apart: frozenset[int]) -> list[tuple[int, int]]:
             continue
         try:
             if process.status() != psutil.STATUS_ZOMBIE:
-                found.append((process.pid, process.ppid()))
+                found.append((process.pid, process.ppid(), process.create_time()))
         except psutil.Error:  # it has just ended, or is not ours to see
             continue
     return found
 
 
-def _process(pid: int, ppid: int) -> Process | None:
+def catches(pid: int, number: int) -> bool:
+    """Return whether the process catches the signal now: a Python on its way out has put its handlers back, and would die of it."""
+    found = read_one(pid, 0, 0.0)
+    return found is not None and number in found.caught
+
+
+def read_one(pid: int, ppid: int, started: float) -> Process | None:
     """Return what /proc/PID says; None when the process has just ended."""
     try:
         with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as lines:
-            masks = {name: _signals(value) for name, _, value in (line.partition(":") for line in lines) if name in _MASKS}
+            status = {name: value.strip() for name, _, value in (line.partition(":") for line in lines) if name in _FIELDS}
         with open(f"/proc/{pid}/cmdline", "rb") as raw:
-            argv = tuple(os.fsdecode(word) for word in raw.read().split(b"\0")[:-1])
+            # A program that has renamed itself may have overwritten the last NUL, or left nothing but NULs.
+            words = raw.read().rstrip(b"\0").split(b"\0")
     except OSError:
         return None
-    return Process(pid, ppid, argv, masks.get("SigCgt", frozenset()), masks.get("SigIgn", frozenset()))
+    argv = tuple(os.fsdecode(word) for word in words) if words != [b""] else (status.get("Name", ""),)
+    return Process(pid, ppid, argv, _signals(status.get("SigCgt", "0")), _signals(status.get("SigIgn", "0")), started)
 
 
-_MASKS = ("SigCgt", "SigIgn")
+_FIELDS = ("Name", "SigCgt", "SigIgn")
 
 
 def _signals(mask: str) -> frozenset[int]:
-    bits = int(mask.strip() or "0", 16)
+    bits = int(mask or "0", 16)
     return frozenset(number for number in range(1, 65) if bits >> (number - 1) & 1)
 
 

@@ -11,9 +11,9 @@ Rules that it keeps, whatever the history of events:
 - No save is asked for that cannot be whole in what is left.
 - A link ends once.
 
-A training that hears is asked at the checkpoint time. One that only catches INT (every Python program does) is sent INT right
-after the last save that fits, so that it loses nothing whether it saves on INT or dies of it. One that cannot be told is stopped
-right after the last save that fits.
+A training that hears, by a signal that it catches or by the file that it says it looks for, is asked at the checkpoint time. One
+that only catches INT (every Python program does) is sent INT right after the last save that fits, so that it loses nothing whether
+it saves on INT or dies of it. One that cannot be told is stopped right after the last save that fits.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ REPLACED_KILL_AFTER_S = 2.0
 
 
 class Policy(NamedTuple):
-    """What does not change during a link."""
+    """What does not change during a link. `relays`: we only pass on what a leader, who decides, asks."""
 
     times: Times | None
     earlier_saves: tuple[Save, ...] = ()
@@ -74,6 +74,7 @@ class Policy(NamedTuple):
     start_at: float = 0.0
     in_slurm: bool = False
     kill_wait_s: float = 30.0
+    relays: bool = False
 
 
 class State(NamedTuple):
@@ -97,7 +98,7 @@ class State(NamedTuple):
     ints: int = 0
     said_no_room: bool = False
     overdue: bool = False
-    listened_for: tuple[int, bool, bool, bool] | None = None
+    listened_for: tuple[int, bool, bool, bool, bool] | None = None
     our_end: str | None = None
     replaced: bool = False
     handed_over: bool = False
@@ -105,7 +106,7 @@ class State(NamedTuple):
 
     @property
     def told(self) -> bool:
-        """Return whether the training was asked: a signal was delivered."""
+        """Return whether the training was asked: a signal, or the file, was delivered."""
         return self.reached or self.our_end is not None
 
 
@@ -214,7 +215,7 @@ def _signal_while_running(policy: Policy, state: State, event: Event) -> Next:
 
 def _signal_after_ask(policy: Policy, state: State, event: Event) -> Next:
     assert isinstance(event, SignalReceived)
-    if event.signal in (USR1, USR2, QUIT):
+    if event.signal in (USR1, USR2, QUIT) or (policy.relays and event.signal == TERM):
         return state, ()
     reason = event.reason or meaning(event.signal, policy.in_slurm)
     if reason.course is Course.UNKNOWN:
@@ -257,7 +258,7 @@ def _saw_while_running(policy: Policy, state: State, event: Event) -> Next:
         return state, ()
     # Reading the process tree costs milliseconds: only when what it would decide on has changed.
     stood = bool(state.sight.written_at) and event.at - state.sight.written_at[-1] >= STANDS_S
-    key = (len(state.sight.written_at), state.sight.writing, _past_half(policy, state, event.at), stood)
+    key = (len(state.sight.written_at), state.sight.writing, _past_half(policy, state, event.at), stood, event.ready)
     return (state, ()) if key == state.listened_for else (state._replace(listened_for=key), (Listen(),))
 
 
@@ -306,6 +307,8 @@ def _stop_untold(policy: Policy, state: State, at: float) -> Next:
     assert state.reason is not None
     if state.hearing is Hearing.ONLY_INT:
         return _asked(policy, state, at, state.reason, candidate=0)
+    if policy.relays:  # the leader's second letter says when, or the end time
+        return state, ()
     if state.by_time and not state.sight.written_at and state.term_at is not None and at < state.term_at:
         return state, ()
     return _terminate(policy, state, at, state.reason.sentence)
@@ -343,6 +346,8 @@ def _next_candidate(policy: Policy, state: State, event: Event) -> Next:
 def _saw_after_ask(policy: Policy, state: State, event: Event) -> Next:
     assert isinstance(event, Looked) and state.asked_at is not None
     state = _measure_asked(_take_sight(state, event.sight), event.at)
+    if event.heard:  # it saves when it comes to the end of its step: a second signal would only disturb that
+        state = state._replace(reached=True, next_candidate_at=None)
     if state.sight.writing:
         return state, ()
     if state.overdue:

@@ -13,7 +13,10 @@ from ckptrun import durations
 from ckptrun.early import CHLD, INT, TERM, Handlers
 from ckptrun.link import child, events, messages, process_tree
 from ckptrun.link import supervision as core
-from ckptrun.link.target import Audience, Target, audience
+from ckptrun.link.branches import Branches
+from ckptrun.link.desk import Desk
+from ckptrun.link.post import Post
+from ckptrun.link.target import Audience, Hearing, Target
 from ckptrun.link.times import Times, longest_interval, look_every
 from ckptrun.words import Course, Reason, Sight, Status
 
@@ -24,60 +27,30 @@ BEFORE_ASKING_S = 5.0
 COPY_EVERY_S = 600.0
 # Reading who has what open costs milliseconds a process; growth is seen without it.
 OPEN_FILES_EVERY_S = 1.0
+# How often the words of the relays beside us are read once our own branch is over, and how long they may take to end after a KILL.
+CREW_EVERY_S = 0.5
+CREW_KILLED_S = 3.0
 
 
 class Eyes(Protocol):
-    """What looks at the checkpoints: `checkpoints.watch.Watch`, or a stand-in without checkpoints."""
+    """What looks at the checkpoints: `checkpoints.watch.Watch`, or without `--checkpoint` what the training says of its saves."""
 
     def look(self, monotonic: float, unix: float, open_for_writing: frozenset[str] = ...) -> Sight:
         """Return what stands there now."""
 
 
-class Desk(Protocol):
-    """What a link inside a Slurm job has besides: who asks the controller, and hands the chain over."""
-
-    def pids(self) -> frozenset[int]:
-        """Return the pids of Slurm's commands under way: they are no part of the training."""
-
-    def descriptors(self) -> list[int]:
-        """Return what to wait on."""
-
-    def due_at(self) -> float | None:
-        """Return the monotonic time at which `attend` has something to do."""
-
-    def attend(self) -> None:
-        """Go on with what was answered."""
-
-    def reaped(self, reaped: child.Reaped) -> bool:
-        """Take the end of a process; return whether it was a command of ours."""
-
-    def note_term(self) -> None:
-        """Publish that a SIGTERM arrived."""
-
-    def inquire(self, learned: Callable[[Reason, bool], None]) -> None:
-        """Find out what the SIGTERM means, and whether the job runs on."""
-
-    def read_end_time(self, changed: Callable[[Times], None], lost: Callable[[], None]) -> None:
-        """Read the job's end time again; say when it has changed, or when the job is not ours any more."""
-
-    def hand_over(self) -> None:
-        """Submit the successor, unless none may follow."""
-
-    def take_back(self) -> None:
-        """Cancel the successor."""
-
-    def told_to_stop(self) -> Reason | None:
-        """Return why a person has stopped the chain, None where nobody has. One stat."""
-
-
 class Ended(NamedTuple):
-    """What the loop hands back: the last state, and facts about the child that the machine does not need."""
+    """What the loop hands back: the last state, and facts about the child that the machine does not need.
+
+    `steps` are the numbers in the names of the checkpoints that were seen to be new, in order, without repeats.
+    """
 
     state: core.State
     peak_bytes: int
     signals: frozenset[int]
     out_of_memory: bool
     slots: bool
+    steps: tuple[int, ...] = ()
 
 
 class Supervisor:
@@ -94,11 +67,16 @@ class Supervisor:
         replaced: Callable[[], bool],
         keep_copies: Callable[[], None],
         desk: Desk | None = None,
+        post: Post | None = None,
+        crew: int = 0,
     ) -> None:
         self._policy, self._handlers, self._eyes, self._folders = policy, handlers, eyes, folders
-        self._wanted, self._record, self._replaced = wanted, record, replaced
+        self._record, self._replaced = record, replaced
         self._keep_copies = keep_copies
-        self._desk = desk
+        self._desk, self._post = desk, post
+        self._branches = Branches(wanted, desk, post, crew)
+        self._held: child.Reaped | None = None
+        self._crew_at = self._alone_at = float("inf")
         self._end_time_at = float("inf")
         self._state = core.begin(policy)
         self._timer: events.Event | None = None
@@ -155,11 +133,11 @@ class Supervisor:
         sent = frozenset(number for numbers in self._sent.values() for number in numbers)
         # A number that falls within one link is the number of a slot, not a step.
         slots = any(later < earlier for earlier, later in itertools.pairwise(self._steps))
-        return Ended(self._state, self._peak_bytes, sent, ran_out, slots)
+        return Ended(self._state, self._peak_bytes, sent, ran_out, slots, tuple(self._steps))
 
     def _wait(self) -> None:
         timer_at = self._timer.at if self._timer else self._look_at
-        until = min(self._warm_at, self._look_at, self._replaced_at, self._end_time_at, timer_at)
+        until = min(self._warm_at, self._look_at, self._replaced_at, self._end_time_at, self._crew_at, timer_at)
         descriptors = [self._handlers.reader]
         if self._desk is not None:
             descriptors += self._desk.descriptors()
@@ -186,19 +164,27 @@ class Supervisor:
             if self._desk is not None and self._desk.reaped(reaped):
                 continue
             if reaped.pid == self._root:
-                self._root_ended(reaped)
+                self._held = reaped
+                self._await_crew()
         if self._state.status is not None and self._state.phase is not events.Phase.ENDED and not self._left():
             self._feed(events.TreeEnded(time.monotonic(), self._last_sight()))
 
-    def _root_ended(self, reaped: child.Reaped) -> None:
+    def _await_crew(self) -> None:
+        """Our branch is over; the training is when those of the relays beside us are, or when they have had all their time."""
+        assert self._held is not None
+        now = time.monotonic()
+        if self._branches.crew_left() and now < self._alone_at:
+            self._crew_at = now + CREW_EVERY_S
+            return
+        reaped, self._held, self._crew_at = self._held, None, float("inf")
         self._peak_bytes = reaped.peak_bytes
         left = self._state.phase is not events.Phase.RUNNING and self._left()
         sight = None if left else self._last_sight()
-        self._feed(events.ChildExited(time.monotonic(), reaped.status, left, sight))
+        self._feed(events.ChildExited(now, self._branches.worst(reaped.status), left, sight))
 
     def _left(self) -> bool:
         """Return whether somebody is left for whom the link waits: all after TERM, else those who were asked."""
-        alive = set(self._pids()) - {self._root}
+        alive = set(self._branches.pids()) - {self._root}
         return bool(alive if self._terminated else alive & set(self._sent))
 
     def _timers(self) -> None:
@@ -213,15 +199,18 @@ class Supervisor:
             if not self._state.replaced and self._replaced():
                 self._feed(events.Replaced(now))
             self._stopped_by_a_person(now)
+        if now >= self._crew_at:
+            self._await_crew()
         if self._desk is not None:
-            self._desk.attend()
+            for event in self._desk.attend():
+                self._feed(event)
             if now >= self._end_time_at:
                 self._plan_reading(now)
                 self._desk.read_end_time(self._new_times, lambda: self._feed(events.Replaced(time.monotonic())))
         if now >= self._look_at:
             self._look_at = now + self._interval(now)
             if self._eyes is not None:
-                self._feed(events.Looked(now, self._look(now)))
+                self._feed(events.Looked(now, self._look(now), self._ready(), self._heard()))
                 self._copy(now)
 
     def _new_times(self, found: Times) -> None:
@@ -241,6 +230,8 @@ class Supervisor:
             return REPLACED_EVERY_S
         if self._state.phase is not events.Phase.RUNNING or self._state.reason is not None:
             return 0.25
+        if not self._policy.sees_checkpoints:
+            return REPLACED_EVERY_S
         cadence_s = longest_interval(self._state.sight.written_at, self._policy.start_at)
         return look_every(times.limit_s if times else None, times.end_at - now if times else None, cadence_s)
 
@@ -248,9 +239,9 @@ class Supervisor:
 
     def _look(self, now: float, later_s: float = 0.0) -> Sight:
         assert self._eyes is not None
-        if self._state.reason is not None and now >= self._open_at:
+        if self._folders and self._state.reason is not None and now >= self._open_at:
             self._open_at = now + OPEN_FILES_EVERY_S
-            self._open = process_tree.open_for_writing(self._folders, self._apart())
+            self._open = self._branches.open_for_writing(self._folders)
         unix = time.time()
         try:
             sight = self._eyes.look(now + later_s, unix + later_s, self._open)
@@ -263,6 +254,24 @@ class Supervisor:
             self._steps.append(sight.newest.step)
         # From here on times are monotonic: files know Unix time only.
         return sight._replace(written_at=tuple(at - unix + now for at in sight.written_at))
+
+    def _ready(self) -> bool:
+        """Return whether the training has to be told something and says that it can be, by file."""
+        waits = self._state.phase is events.Phase.RUNNING and self._state.reason is not None
+        return waits and self._can_be_told_by_file()
+
+    def _heard(self) -> bool:
+        return self._post is not None and self._state.phase is events.Phase.ASKED and self._post.has_heard()
+
+    def _saves_unasked(self) -> bool:
+        return bool(self._state.sight.written_at)
+
+    def _can_be_told_by_file(self) -> bool:
+        return self._post is not None and self._post.can_be_told(saves_unasked=self._saves_unasked())
+
+    def _listen(self, *, again: bool = False) -> Audience:
+        """Read who can be told what; `again`: only those who were told before, with what they have not had."""
+        return self._branches.listen(self._root, self._sent if again else {}, saves_unasked=self._saves_unasked())
 
     def _copy(self, now: float) -> None:
         """Keep a copy of what is overwritten in place, while nothing else is going on."""
@@ -314,16 +323,22 @@ class Supervisor:
 
     def _act(self, action: events.Action) -> None:
         if isinstance(action, events.Listen):
-            self._audience = audience(process_tree.read(self._apart()), self._root, self._wanted)
+            self._audience = self._listen()
             self._feed(events.Listened(time.monotonic(), self._audience.hearing))
         elif isinstance(action, events.SignalTraining):
             self._ask(action)
         elif isinstance(action, events.Terminate):
+            if not self._sent:
+                self._tell_passed_over()
             self._terminated = True
-            self._send_all(15, f"stopping it with TERM: {action.why}", "terminated")
+            self._ask_by_file(action.why)
+            self._say_to_those_left(f"stopping it with TERM: {action.why}")
+            self._record("terminated", pids=list(self._branches.terminate(action.why)))
         elif isinstance(action, events.Kill):
             self._terminated = True
-            self._send_all(9, f"ending it with KILL: {action.why}", "killed")
+            self._alone_at = time.monotonic() + CREW_KILLED_S
+            self._say_to_those_left(f"ending it with KILL: {action.why}")
+            self._record("killed", pids=list(self._branches.kill()))
         elif isinstance(action, events.Say):
             messages.say(action.text)
         elif self._desk is not None:
@@ -345,42 +360,48 @@ class Supervisor:
         self._record("reason_learned", course=reason.course.value, reason=reason.sentence)
         self._feed(events.ReasonLearned(time.monotonic(), reason, runs_on))
 
-    def _apart(self) -> frozenset[int]:
-        return self._desk.pids() if self._desk is not None else frozenset()
-
-    def _pids(self) -> tuple[int, ...]:
-        return process_tree.pids(self._apart())
-
     def _ask(self, action: events.SignalTraining) -> None:
         if action.noted or action.pass_on is not None or action.candidate or self._audience is None:
-            self._audience = audience(process_tree.read(self._apart()), self._root, self._wanted, action.candidate)
-        targets = self._audience.targets
+            self._audience = self._listen(again=bool(action.candidate))
         if action.noted or action.pass_on is not None:
             number = action.pass_on or INT
             targets = tuple(Target(pid, number, "it arrived") for pid in self._audience.trainings or (self._root,))
-        reached = [target for target in targets if action.noted or child.send(target.pid, target.signal)]
+            reached = [target for target in targets if action.noted or child.send(target.pid, number)]
+        else:
+            reached = [target for target in self._audience.targets if self._branches.deliver(target)]
         for target in reached:
             self._sent.setdefault(target.pid, set()).add(target.signal)
+        # The signal first, it is the faster of the two. Who does not look for the file has not been told by it.
+        by_file = self._ask_by_file(action.reason.sentence) and (self._can_be_told_by_file() or self._relays_listen())
         if reached or not action.candidate:
-            self._announce(action, reached)
-        self._feed(events.Delivered(time.monotonic(), bool(reached)))
+            self._announce(action, reached, by_file)
+        self._feed(events.Delivered(time.monotonic(), bool(reached) or by_file))
 
-    def _announce(self, action: events.SignalTraining, reached: list[Target]) -> None:
+    def _relays_listen(self) -> bool:
+        return self._post is not None and self._post.relays_hear() not in (None, Hearing.DEAF)
+
+    def _say_to_those_left(self, text: str) -> None:
+        if self._branches.pids():
+            messages.say(text)
+
+    def _ask_by_file(self, reason: str) -> bool:
+        return self._post is not None and self._post.ask_to_stop(reason)
+
+    def _announce(self, action: events.SignalTraining, reached: list[Target], by_file: bool) -> None:
         if action.noted:
             messages.say(f"{action.reason.sentence}: waiting for the training to end (once more to end it at once)")
-        elif reached:
-            told = ", ".join(f"{core.NAMES.get(one.signal, one.signal)} to {one.pid} ({one.why})" for one in reached)
+        elif reached or by_file:
+            file = ["by file (it looks for it)"] if by_file else []
+            told = ", ".join(([messages.told(reached)] if reached else []) + file)
             messages.say(f"{action.reason.sentence}: asking the training to save: {told}")
+            self._tell_passed_over()
         delivered = [[one.pid, one.signal, one.why] for one in reached]
-        self._record("asked", course=action.reason.course.value, reason=action.reason.sentence, delivered=delivered)
+        facts = {"course": action.reason.course.value, "reason": action.reason.sentence}
+        self._record("asked", **facts, delivered=delivered, by_file=by_file)
 
-    def _send_all(self, number: int, text: str, event: str) -> None:
-        pids = self._pids()
-        if pids:
-            messages.say(text)
-        for pid in pids:
-            child.send(pid, number)
-        self._record(event, pids=list(pids))
+    def _tell_passed_over(self) -> None:
+        if self._audience is not None and self._audience.passed_over:
+            messages.detail(f"not asked: {'; '.join(self._audience.passed_over)}")
 
 
 def _terminal_sent_it() -> bool:

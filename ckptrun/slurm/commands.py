@@ -85,3 +85,8 @@ def cancel(job: JobId) -> Call:
 def signal_batch_shell(job: JobId, name: str) -> Call:
     """Send a signal to a job's batch shell alone."""
     return Call(("scancel", "--batch", f"--signal={name}", str(job)), _READ_S)
+
+
+def signal_step(address: str) -> Call:
+    """Send TERM to the tasks of a step, JOB.STEP: sent to its srun it would make that kill them."""
+    return Call(("scancel", "--signal=TERM", address), _READ_S)

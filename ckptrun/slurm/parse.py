@@ -55,6 +55,12 @@ class JobRecord(NamedTuple):
         return self.state in _AT_WORK
 
     @property
+    def limit_s(self) -> float | None:
+        """Return how long the job may run, from its start to its end; None where either is not known."""
+        started_at = utc(self.fields.get("StartTime", ""))
+        return self.end_at - started_at if self.end_at is not None and started_at is not None else None
+
+    @property
     def ended(self) -> bool:
         """Return whether the job is over."""
         return self.state in _ENDED

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ckptrun.chain.claims import claim, recall_command, remember_command
+from ckptrun.chain.claims import claim, hold, recall_command, remember_command
 from ckptrun.chain.turns import Turns
 from ckptrun.errors import Refused, Stranded, TurnTaken
 
@@ -108,6 +108,40 @@ def test_claims(tmp_path: Path) -> None:
     assert claim(home, path + "/../ck", "one", lambda chain: "lives").previous is None
     with pytest.raises(Refused, match="belongs to chain one, which lives: as process 7"):
         claim(home, path, "two", lambda chain: "as process 7")
+    assert claim(home, path, "two", lambda chain: None).previous == "one"
+
+
+HOLDER = """
+import sys
+from ckptrun.chain.claims import hold
+held = hold(sys.argv[1], sys.argv[2], lambda chain: None)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_rehearsal_holds_a_path_until_it_dies(tmp_path: Path) -> None:
+    """While a rehearsal is at work no chain claims its path and no second one rehearses there; killed, it holds nothing."""
+    home, path = str(tmp_path / "home"), str(tmp_path / "ck")
+    command = [sys.executable, "-c", HOLDER, home, path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(Refused, match="a rehearsal is at work"):
+            claim(home, path, "one", lambda chain: None)
+        with pytest.raises(Refused, match="a rehearsal is at work"):
+            hold(home, path, lambda chain: None)
+        holder.kill()
+    assert claim(home, path, "one", lambda chain: None).previous is None
+
+
+def test_a_rehearsal_is_refused_where_a_chain_lives(tmp_path: Path) -> None:
+    """A living chain's path is not rehearsed on; a dead one's is, and its claim stands afterwards as before."""
+    home, path = str(tmp_path / "home"), str(tmp_path / "ck")
+    claim(home, path, "one", lambda chain: None)
+    for _ in range(2):
+        with pytest.raises(Refused, match="belongs to chain one, which lives"):
+            hold(home, path, lambda chain: "lives")
+    hold(home, path, lambda chain: None).release()
     assert claim(home, path, "two", lambda chain: None).previous == "one"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ckptrun.checkpoints.find import find, newest_whole
-from ckptrun.checkpoints.in_place import bring_back, keep_copy
+from ckptrun.checkpoints.in_place import bring_back, forget_copy, keep_copy
 from ckptrun.checkpoints.set_aside import set_all_aside, set_aside
 
 
@@ -99,3 +99,23 @@ def test_what_is_kept_in_generations_is_not_copied(tmp_path: Path) -> None:
     for name in ("1.pkl", "2.pkl"):
         (tmp_path / name).write_bytes(pickle.dumps(1))
     assert keep_copy(str(tmp_path), "mine").path is None
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["a file", "a folder"])
+def test_a_copy_is_forgotten_only_where_it_is_not_needed(tmp_path: Path, named: bool) -> None:
+    """The chain that made the copy removes it when the checkpoint is whole; not another's, and not beside a cut one."""
+    folder = tmp_path / "ck"
+    folder.mkdir()
+    file = folder / "model.json"
+    file.write_text('{"step": 1}')
+    root = str(file if named else folder)
+    before = sorted(tmp_path.rglob("*"))
+    copy = keep_copy(root, "mine").path
+    forget_copy(root, "other")
+    assert copy is not None and os.path.exists(copy)
+    file.write_text('{"step":')
+    forget_copy(root, "mine")
+    assert os.path.exists(copy)
+    file.write_text('{"step": 1}')
+    forget_copy(root, "mine")
+    assert sorted(tmp_path.rglob("*")) == before

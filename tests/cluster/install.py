@@ -33,11 +33,23 @@ def install() -> None:
     """Install what is missing; one process at a time. Raises RuntimeError with what apt-get said."""
     with _locked():
         if _missing():
-            _install_packages()
+            _install_packages(PACKAGES)
         try:
             pwd.getpwnam(USER)
         except KeyError:
             subprocess.run(["useradd", "--system", "--no-create-home", "--shell", "/bin/bash", USER], check=True)
+
+
+def install_one(program: str, package: str) -> str | None:
+    """Install the Debian package of a program that is missing; return why it cannot be had, None where it is there."""
+    if shutil.which(program) is not None:
+        return None
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        return f"{program} is missing, and only root can install Debian's {package}"
+    with _locked():
+        if shutil.which(program) is None:
+            _install_packages((package,))
+    return None
 
 
 def _missing() -> list[str]:
@@ -52,7 +64,7 @@ def _locked() -> Iterator[None]:
         yield
 
 
-def _install_packages() -> None:
+def _install_packages(packages: tuple[str, ...]) -> None:
     ours = not _POLICY.exists()
     if ours:  # Debian starts what it installs, on the usual ports; a policy of 101 means: do not
         _POLICY.write_text("#!/bin/sh\nexit 101\n")
@@ -60,7 +72,7 @@ def _install_packages() -> None:
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     apt = ["apt-get", "-o", "DPkg::Lock::Timeout=300", "-qq"]
     try:
-        for words in (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES]):
+        for words in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
             done = subprocess.run([*apt, *words], env=environment, capture_output=True, text=True)
             if done.returncode != 0 and words[0] == "install":
                 raise RuntimeError(f"apt-get {words[0]} failed: {done.stdout[-2000:]}{done.stderr[-2000:]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import time
@@ -25,8 +26,14 @@ class Jobs:
         self.folder = lab.home / name
         self.state = self.folder / "state"
         lab.run("mkdir", "-p", self.state)
-        shutil.copy(CHILDREN / "counter.py", lab.home / "counter.py")
+        self.provide(CHILDREN / "counter.py")
         self.environment = lab.environment() | {"CKPTRUN_HOME": str(self.state)}
+
+    def provide(self, program: Path) -> None:
+        """Put a program where all jobs find it. By a rename: a job of another test may start with it in this moment."""
+        temporary = self.lab.home / f".{program.name}.{os.getpid()}"
+        shutil.copy(program, temporary)
+        temporary.replace(self.lab.home / program.name)
 
     # --- what a user types
 

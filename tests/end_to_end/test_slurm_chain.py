@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.end_to_end.harness import PROGRAMS
 from tests.end_to_end.jobs import Jobs
 
 SHORT = "--time-limit 6s --margin 2s"
@@ -114,3 +115,15 @@ def test_requeue_instead_of_a_new_job(jobs: Jobs) -> None:
     assert jobs.jobs() == [job, job]
     assert jobs.steps() == list(range(1, 13))
     assert [event["attempt"] for event in jobs.events("started")] == [1, 2]
+
+
+def test_jobs_that_are_asked_by_file(jobs: Jobs) -> None:
+    """A training that catches no signal and imports ckptrun, without --checkpoint: jobs that go on as if it heard one."""
+    jobs.provide(PROGRAMS / "api_counter.py")
+    command = f"exec ckptrun --time-limit 6s --margin 3s python {jobs.lab.home}/api_counter.py ck 100 0.1 --deaf"
+    jobs.submit(jobs.script(command))
+    outcomes = jobs.until_over()
+    assert outcomes == ["continued"] * (len(outcomes) - 1) + ["complete"]
+    assert len(outcomes) >= 3
+    assert jobs.steps() == list(range(1, 101))
+    assert all(event["by_file"] and event["delivered"] == [] for event in jobs.events("asked"))

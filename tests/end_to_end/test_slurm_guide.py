@@ -12,7 +12,15 @@ from tests.end_to_end.harness import PROGRAMS
 from tests.end_to_end.jobs import Jobs
 
 
-def over_jobs(jobs: Jobs, least: int, limit_s: float, command: str, before: str = "") -> Jobs:
+def over_jobs(
+    jobs: Jobs,
+    least: int,
+    limit_s: float,
+    command: str,
+    before: str = "",
+    checkpoints: str = "--checkpoint checkpoints",
+    options: tuple[str, ...] = (),
+) -> Jobs:
     """Run a training as chains until one needed so many jobs; return that one.
 
     How fast a framework starts and trains here, beside the other tests, is not known: the limit shrinks until the training needs so
@@ -21,8 +29,8 @@ def over_jobs(jobs: Jobs, least: int, limit_s: float, command: str, before: str 
     outcomes: list[str] = []
     for attempt in range(6):
         tried = Jobs(jobs.lab, f"{jobs.folder.name}/try-{attempt}")
-        line = f"exec ckptrun --checkpoint checkpoints --time-limit {limit_s:.1f}s {command}"
-        tried.submit(tried.script(line, "--mem=4000", before=before))
+        line = f"exec ckptrun {checkpoints} --time-limit {limit_s:.1f}s {command}"
+        tried.submit(tried.script(line, "--mem=4000", *options, before=before))
         outcomes = tried.until_over(limit_s=280)
         if outcomes[-1] == "stopped":
             limit_s *= 1.6

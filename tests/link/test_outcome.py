@@ -111,6 +111,17 @@ def test_without_checkpoints_five_links_are_the_default_bound() -> None:
     assert decide(end(OK, GO), plan, FRESH._replace(starts=5)).outcome is Outcome.STOPPED
 
 
+def test_told_steps_lift_the_bound_of_five() -> None:
+    """Progress that the training tells, in this link or in an earlier one: the bound is 20, and standing still counts."""
+    plan = Plan(("train",))
+    told = end(OK, GO, progress=True)
+    assert decide(told, plan, FRESH._replace(starts=5)).next
+    assert decide(end(OK, GO), plan, FRESH._replace(starts=5, best_step=9)).next
+    assert decide(told, plan, FRESH._replace(starts=20)).outcome is Outcome.STOPPED
+    still = end(OK, GO, progress=False, reached_ask=True)
+    assert "without progress" in decide(still, plan, FRESH._replace(stalled=1)).why
+
+
 @pytest.mark.parametrize(("shorts", "delay_s"), [(0, 60.0), (1, 120.0), (2, 240.0), (3, 480.0)])
 def test_a_short_start_delays_the_next(shorts: int, delay_s: float) -> None:
     """1, 2, 4 ... minutes after starts that lasted less than a tenth of their limit."""

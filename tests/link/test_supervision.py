@@ -143,6 +143,22 @@ def test_the_next_candidate_is_tried_once_when_nothing_came() -> None:
     assert [action.candidate for action in saving if isinstance(action, events.SignalTraining)] == [0]
 
 
+def test_one_that_has_heard_by_file_gets_no_second_signal() -> None:
+    """Its word that it has seen the ask counts as an answer: it saves when its step is over."""
+    heard = events.Looked(91.0, Sight(), heard=True)
+    state, _ = history(policy(), START, ASK, HEARD, events.Delivered(90.0, False), heard)
+    assert (state.told, state.next_candidate_at) == (True, None)
+
+
+def test_one_that_can_be_told_by_file_only_later_is_asked_then() -> None:
+    """Deaf at the checkpoint time, still starting perhaps: when its word comes that it looks for asks, it is asked."""
+    ready = events.Looked(91.0, Sight(), ready=True)
+    _, before = history(policy(), START, ASK, DEAF, saw(90.3), DEAF, saw(90.6))
+    assert kinds(before) == ["Listen", "Listen"], "nothing has changed, so nobody is listened to again"
+    _, after = history(policy(), START, ASK, DEAF, saw(90.3), DEAF, ready, events.Listened(91.0, Hearing.HEARS))
+    assert kinds(after) == ["Listen", "Listen", "Listen", "SignalTraining"]
+
+
 def test_a_save_that_was_cut_is_measured() -> None:
     """Asked, heard, killed before anything was whole: the time that it had, to the end time, counts as cut."""
     asked = (START, ASK, HEARD, events.Delivered(90.0, True))
@@ -301,6 +317,7 @@ def worlds(draw: st.DrawFn) -> tuple[core.Policy, list[tuple[str, object]]]:
         st.tuples(st.just("replaced"), st.none()),
         st.tuples(st.just("learned"), st.tuples(st.sampled_from(list(Course)), st.booleans())),
         st.tuples(st.just("times"), st.none()),
+        st.tuples(st.just("word"), st.booleans()),
     )
     weights = draw(st.lists(stimulus, max_size=25))
     return rules, [(kind, value) for kind, value in weights if kind != "replaced" or draw(st.integers(0, 5)) == 0]
@@ -359,6 +376,9 @@ def test_whatever_happens(world_: tuple[core.Policy, list[tuple[str, object]]]) 
             world.wait(typing.cast(float, value) * limit_s)
         elif kind == "replaced":
             world.feed(events.Replaced(world.at))
+        elif kind == "word":
+            sight = Sight(NEWEST if world.written else None, bool(world.written), world.writing, world.written)
+            world.feed(events.Looked(world.at, sight, ready=not value, heard=bool(value)))
         elif kind == "times":
             world.feed(events.TimesChanged(world.at))
         elif kind == "learned":

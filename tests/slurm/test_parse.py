@@ -24,7 +24,7 @@ def test_a_job_record() -> None:
     record = parse.job_record(RECORD)
     assert record is not None
     assert (record.state, record.reason, record.restarts) == ("COMPLETING", "TimeLimit", 2)
-    assert record.end_at == 1795529592.0
+    assert (record.end_at, record.limit_s) == (1795529592.0, 420.0)
     assert record.preempt_at is None
     assert record.batch and record.requeue and record.at_work and not record.ended
     assert record.command == "/home/al ice/job.sh 1 A=b --x=C"

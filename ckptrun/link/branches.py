@@ -1,0 +1,101 @@
+"""Everybody below us: our own process tree, the tasks of our job's steps, and relays. Who can be told what, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from ckptrun.link import child, job_steps, process_tree
+from ckptrun.link.desk import Desk
+from ckptrun.link.post import Post
+from ckptrun.link.steps import TERM, Seen, graft, is_srun
+from ckptrun.link.target import Audience, Target, audience, told_by_file, told_by_relays
+from ckptrun.words import Status
+
+KILL = 9
+
+
+class Branches:
+    """The branches of one link. `crew` is how many relays there are beside us in our own step."""
+
+    def __init__(self, wanted: int | None, desk: Desk | None, post: Post | None, crew: int = 0) -> None:
+        self._wanted, self._desk, self._post, self._crew = wanted, desk, post, crew
+        self._seen = Seen((), {}, frozenset(), frozenset())
+
+    def pids(self) -> tuple[int, ...]:
+        """Return the pids of our own living descendants."""
+        return process_tree.pids(self._apart())
+
+    def open_for_writing(self, folders: tuple[str, ...]) -> frozenset[str]:
+        """Return the files below `folders` that a descendant has open for writing."""
+        return process_tree.open_for_writing(folders, self._apart())
+
+    def _apart(self) -> frozenset[int]:
+        return self._desk.pids() if self._desk is not None else frozenset()
+
+    # --- hearing
+
+    def listen(self, root: int, told: Mapping[int, Collection[int]], *, saves_unasked: bool) -> Audience:
+        """Return who can be told what now; `told` as in `audience`, `saves_unasked` as in `Post.can_be_told`."""
+        self._seen = self._look()
+        found = audience(self._seen.processes, root, self._wanted, told)
+        if self._post is None:
+            return found
+        hearing = self._post.relays_hear()
+        if hearing is not None:
+            found = told_by_relays(found, hearing, beside=self._crew > 0)
+        return told_by_file(found) if self._post.can_be_told(saves_unasked=saves_unasked) else found
+
+    def _look(self) -> Seen:
+        processes = process_tree.read(self._apart())
+        sruns = [process.pid for process in processes if is_srun(process)]
+        if not sruns:
+            return Seen(processes, {}, frozenset(), frozenset())
+        job = self._desk.job() if self._desk is not None else None
+        steps = job_steps.read(job) if job is not None else ()
+        all_hear = self._desk is not None and self._desk.all_hear()
+        return graft(processes, steps, job_steps.listening_ports(sruns), self._wanted, all_hear=all_hear)
+
+    # --- telling
+
+    def deliver(self, target: Target) -> bool:
+        """Send an ask; return whether it went out. TERM for the tasks behind an srun goes through the controller."""
+        step = self._seen.through.get(target.pid)
+        if target.pid not in self._seen.sruns and not process_tree.catches(target.pid, target.signal):
+            return False  # reading a large tree takes longer than a training needs to end
+        if step is not None and target.signal == TERM and self._desk is not None:
+            self._desk.signal_step(step)
+            return True
+        return child.send(target.pid, target.signal)
+
+    def terminate(self, reason: str) -> tuple[int, ...]:
+        """Send TERM to everybody who is left, past srun; return the pids on this node."""
+        self._seen = self._look()
+        if self._post is not None:
+            self._post.tell_relays_to_end(reason)
+        for step in set(self._seen.through.values()):
+            if self._desk is not None:
+                self._desk.signal_step(step)
+        pids = tuple(dict.fromkeys(pid for pid in (*self.pids(), *self._seen.local) if pid not in self._seen.sruns))
+        for pid in pids:
+            child.send(pid, TERM)
+        return pids
+
+    def kill(self) -> tuple[int, ...]:
+        """Send KILL to everybody who is left; srun gets TERM, at which it kills its tasks on every node."""
+        self._seen = self._look()
+        pids = tuple(dict.fromkeys((*self.pids(), *self._seen.local)))
+        for pid in pids:
+            child.send(pid, TERM if pid in self._seen.sruns else KILL)
+        return pids
+
+    # --- those beside us
+
+    def crew_left(self) -> bool:
+        """Return whether a relay beside us is still at work."""
+        return self._crew > 0 and self._post is not None and len(self._post.statuses()) < self._crew
+
+    def worst(self, own: Status) -> Status:
+        """Return the worst of our own branch's status and of those of the relays beside us."""
+        if not self._crew or self._post is None:
+            return own
+        return max((own, *self._post.statuses()), key=lambda status: status.exit_code)

@@ -1,0 +1,37 @@
+"""Where the launchers are that the tests start, and what to do where one is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import install
+
+# Launchers that were installed with the test extra stand beside the interpreter, whether or not that folder is on PATH.
+PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+_REQUIRED = "CKPTRUN_REQUIRE_SLURM"
+
+
+def path_of(program: str) -> str:
+    """Return the path of a launcher that the test extra or the system brings; without it the test fails."""
+    found = shutil.which(program, path=PATH)
+    assert found is not None, f"{program} is not installed; `pip install -e '.[test]'` brings it"
+    return found
+
+
+def bubblewrap() -> str:
+    """Return the path of `bwrap`, installed where we may; where it cannot run the test is left out, or fails where all must run."""
+    why_not = install.install_one("bwrap", "bubblewrap")
+    if why_not is None:
+        tried = subprocess.run(["bwrap", "--unshare-pid", "--bind", "/", "/", "true"], capture_output=True, text=True)
+        why_not = tried.stderr.strip() if tried.returncode else None
+    if why_not is not None:
+        if os.environ.get(_REQUIRED):
+            pytest.fail(f"bwrap is required here: {why_not}")
+        pytest.skip(f"no bwrap: {why_not}")
+    return path_of("bwrap")

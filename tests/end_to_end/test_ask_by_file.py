@@ -1,0 +1,198 @@
+"""Trainings that import ckptrun: asked by file, heard by file, with real processes, in a container too."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+import ckptrun as module
+from ckptrun import mailbox
+from tests import install_debian
+from tests.end_to_end.harness import PROGRAMS, Ckptrun
+from tests.end_to_end.test_ends import counter, steps_of
+
+ROOT = Path(__file__).parent.parent.parent
+API_COUNTER = str(PROGRAMS / "api_counter.py")
+# The training looks once a second, so the margin of these short links is longer than that.
+LINKS_OF_6S = ("--time-limit", "6s", "--margin", "3s")
+
+
+def api_counter(steps: int, seconds: float, *words: str) -> list[str]:
+    """Return the command line of a counting training that imports ckptrun."""
+    return [sys.executable, API_COUNTER, "ck", str(steps), str(seconds), *words]
+
+
+def check_asked_by_file(ckptrun: Ckptrun, output: str, steps: int) -> None:
+    """Each link was asked by the file alone, in time; each step was run once; the last one said that it was done."""
+    assert steps_of(output) == list(range(1, steps + 1))
+    starts, asked = ckptrun.events("started"), ckptrun.events("asked")
+    assert len(starts) >= 3
+    assert [(event["by_file"], event["delivered"]) for event in asked] == [(True, [])] * (len(starts) - 1)
+    assert ckptrun.outcomes() == ["continued"] * (len(starts) - 1) + ["complete"]
+    heard_at = [float(found) for found in re.findall(r"^asked at (\S+)", output, re.MULTILINE)]
+    delays = [heard - start["ask_at"] for heard, start in zip(heard_at, starts, strict=False)]
+    # A second between two looks and a step of 0.1 s, and what a busy machine adds.
+    assert len(delays) == len(asked) and all(0 <= delay < 2.5 for delay in delays), delays
+    assert not ckptrun.events("terminated")
+    assert ckptrun.events("ended")[-1]["reason"] == "the training said that it is done"
+
+
+@pytest.mark.parametrize("words", [("--deaf",), ()], ids=["catches nothing", "catches INT as every Python does"])
+def test_one_that_catches_no_signal_is_asked_by_file(ckptrun: Ckptrun, words: tuple[str, ...]) -> None:
+    """Asked within about a second of the checkpoint time, it saves at its step's end and stops; no signal is sent, INT neither.
+
+    Its exit code does not matter once it has said that it is done: the chain is complete, and the code is passed on.
+    """
+    command = api_counter(100, 0.1, "--exit", "3", *words)
+    done = ckptrun.run(*LINKS_OF_6S, "--checkpoint", "ck", "--", *command, code=3)
+    check_asked_by_file(ckptrun, done.stdout, 100)
+    assert "by file (it looks for it)" in done.stderr
+
+
+@pytest.fixture
+def bwrap() -> str:
+    """Debian's bubblewrap: containers as an ordinary user starts them."""
+    reason = install_debian.ensure("bubblewrap")
+    if reason is not None and os.environ.get("CKPTRUN_REQUIRE_SLURM"):
+        pytest.fail(f"bubblewrap is required here: {reason}")
+    if reason is not None:
+        pytest.skip(f"no container: {reason}")
+    return "bwrap"
+
+
+def in_container(bwrap: str, folder: Path, mailbox_bind: str) -> list[str]:
+    """Return the words of a container with pids of its own, in which the module is one mounted file and ckptrun is nowhere else."""
+    python = os.path.realpath(sys.executable)  # the interpreter itself: the packages of our environment are not there
+    mounts = ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", str(ROOT), "--bind", str(folder), str(folder)]
+    mounts += ["--ro-bind", str(Path(module.__file__)), str(ROOT / "mounted" / "ckptrun.py")]
+    mounts += ["--ro-bind", API_COUNTER, str(ROOT / "api_counter.py"), "--setenv", "PYTHONPATH", str(ROOT / "mounted")]
+    text = f'exec "$0" --unshare-pid "${{@:2}}" {mailbox_bind} "$CKPTRUN_MAILBOX" "$CKPTRUN_MAILBOX" {python} $1'
+    return ["bash", "-c", text, bwrap, str(ROOT / "api_counter.py") + " ck 100 0.1", *mounts]
+
+
+def test_in_a_container_with_pids_of_its_own(ckptrun: Ckptrun, bwrap: str) -> None:
+    """Its pids mean nothing outside and signals do not reach it: the mailbox is mounted, and the chain goes on as outside."""
+    done = ckptrun.run(*LINKS_OF_6S, "--checkpoint", "ck", "--", *in_container(bwrap, ckptrun.folder, "--bind"), code=0)
+    assert set(re.findall(r"^module (.*)", done.stdout, re.MULTILINE)) == {str(ROOT / "mounted" / "ckptrun.py")}
+    assert int(re.findall(r"^ready \(pid (\d+)\)", done.stdout, re.MULTILINE)[0]) < 10
+    check_asked_by_file(ckptrun, done.stdout, 100)
+
+
+def test_a_mailbox_that_is_mounted_read_only(ckptrun: Ckptrun, bwrap: str) -> None:
+    """The training cannot answer: said once in each process, and it goes on to its end."""
+    done = ckptrun.run("--", *in_container(bwrap, ckptrun.folder, "--ro-bind"), code=0)
+    assert steps_of(done.stdout) == list(range(1, 101))
+    (line,) = (line for line in done.stderr.splitlines() if "cannot write" in line)
+    assert "Read-only file system" in line
+
+
+def test_one_that_also_catches_a_signal_gets_both(ckptrun: Ckptrun) -> None:
+    """USR1 and the file, once each: no second signal follows while it is at its step."""
+    command = api_counter(60, 0.1, "--hear", "USR1,USR2")
+    done = ckptrun.run(*LINKS_OF_6S, "--checkpoint", "ck", "--", *command, code=0)
+    assert steps_of(done.stdout) == list(range(1, 61))
+    asked = ckptrun.events("asked")
+    assert asked and all(event["by_file"] and [one[1] for one in event["delivered"]] == [signal.SIGUSR1] for event in asked)
+    assert done.stdout.count("signal 10") == len(asked) and "signal 12" not in done.stdout
+
+
+def test_done_is_complete_whatever_the_code(ckptrun: Ckptrun) -> None:
+    """Unasked, exit 7 after done(): complete, our code is 7, and the next start is a new chain."""
+    assert "is complete" in ckptrun.run("--", *api_counter(2, 0.01, "--exit", "7"), code=7).stderr
+    assert ckptrun.outcomes() == ["complete"]
+
+
+def test_save_now_and_go_on(ckptrun: Ckptrun) -> None:
+    """An ask that is no stop, written from outside: one save, the counting goes on, the end is its own."""
+    running = ckptrun.start("--checkpoint", "ck", "--", *api_counter(60, 0.1))
+    running.until(r"^step 3$")
+    (folder,) = ckptrun.home.glob("chains/*/mailbox")
+    mailbox.ask(str(folder), 1, 1, stop=False, reason="a person wants a checkpoint")
+    running.until(r"^asked at")
+    saved = int(running.until(r"^saved (\d+)")[1])
+    assert int(running.until(r"^step (\d+)")[1]) == saved + 1
+    words = {word.kind: word for word in mailbox.words(str(folder), 1, 1)}
+    assert words["saved"].heard == 1 and words["saved"].facts["step"] == saved
+    output = running.end(code=0)
+    assert output.count("asked at") == 1
+    assert steps_of(output) == list(range(1, 61))
+
+
+def test_progress_is_seen_without_checkpoints(ckptrun: Ckptrun) -> None:
+    """No --checkpoint: with the steps that the training tells the bound of five does not apply, and its saves are measured."""
+    done = ckptrun.run("--time-limit", "3s", "--margin", "2s", "--", *api_counter(240, 0.05), code=0)
+    ends = ckptrun.events("ended")
+    assert len(ends) > 5 and steps_of(done.stdout) == list(range(1, 241))
+    assert all(end["progress"] and not end["short"] for end in ends)
+    assert [end["step"] for end in ends] == sorted({end["step"] for end in ends})
+    saved = ckptrun.events("saved")
+    assert len(saved) == len(ends) - 1 and all(save["asked"] and save["verdict"] == "not-checked" for save in saved)
+    assert "at most 5 links" in done.stderr.splitlines()[0] and done.stderr.count("at most 5 links") == 1
+    assert ckptrun.show()["max_links"] == 20
+
+
+STUCK = """
+import ckptrun, select
+run = ckptrun.current()
+run.progress(5)
+while not run.stop_requested:
+    select.select([], [], [], 0.02)
+"""
+
+
+def test_a_chain_that_tells_of_no_progress_is_stopped(ckptrun: Ckptrun) -> None:
+    """The same step at the end of three links: stopped after the second that brought nothing."""
+    done = ckptrun.run("--time-limit", "3s", "--margin", "2s", "--", sys.executable, "-c", STUCK, code=75)
+    assert [end["progress"] for end in ckptrun.events("ended")] == [True, False, False]
+    assert "2 links in a row came to their checkpoint time without progress" in done.stderr
+
+
+def test_one_that_never_looks_is_stopped_after_a_save(ckptrun: Ckptrun) -> None:
+    """It imports ckptrun and saves with each step, but reads no ask: it is treated as one that cannot be told by file."""
+    command = api_counter(20, 0.5, "--blind", "--every", "1")
+    done = ckptrun.run("--time-limit", "5s", "--checkpoint", "ck", "--", *command, code=0)
+    assert len(ckptrun.events("started")) > 1
+    assert not any(event["by_file"] for event in ckptrun.events("asked")), "by INT or by TERM, after a save"
+    assert sorted(set(steps_of(done.stdout))) == list(range(1, 21))
+
+
+def test_one_whose_reader_has_ended_is_told_by_signal(ckptrun: Ckptrun) -> None:
+    """A first program of the script imported ckptrun and is gone: its word does not stand for the training after it."""
+    first = f"{sys.executable} -c 'import ckptrun; print(ckptrun.current().checkpoint_requested)'"
+    script = f"{first}; {' '.join(counter(60, 0.1, '--hear', 'USR1', '--only-asked'))}"
+    ckptrun.run(*LINKS_OF_6S, "--checkpoint", "ck", "--", "sh", "-c", script, code=0)
+    asked = ckptrun.events("asked")
+    assert asked and all(not event["by_file"] and event["delivered"][0][1] == signal.SIGUSR1 for event in asked)
+
+
+def test_a_mailbox_that_is_gone_stops_nothing(ckptrun: Ckptrun) -> None:
+    """The folder vanishes under the link: said once a link, the signals do without it."""
+    script = f'rm -rf "$CKPTRUN_MAILBOX"; exec {" ".join(counter(60, 0.1, "--hear", "USR1", "--only-asked"))}'
+    done = ckptrun.run(*LINKS_OF_6S, "--checkpoint", "ck", "--", "bash", "-c", script, code=0)
+    assert steps_of(done.stdout) == list(range(1, 61))
+    assert done.stderr.count("cannot be asked by file") == len(ckptrun.events("asked")) > 0
+
+
+def test_letters_of_earlier_links_are_cleared(ckptrun: Ckptrun) -> None:
+    """At the end of the chain only the letters of its last start stand; a foreign file stays."""
+    script = f'touch "$CKPTRUN_MAILBOX/notes"; exec {" ".join(api_counter(45, 0.1))}'
+    ckptrun.run(*LINKS_OF_6S, "--checkpoint", "ck", "--", "bash", "-c", script, code=0)
+    (folder,) = ckptrun.home.glob("chains/*/mailbox")
+    last = len(ckptrun.events("started"))
+    names = {path.name for path in folder.iterdir()}
+    assert last > 1 and "notes" in names
+    assert {name.split("-")[1] for name in names - {"notes"}} == {str(last)}
+
+
+def test_ctrl_c_reaches_a_training_that_imports_ckptrun(ckptrun: Ckptrun) -> None:
+    """SIGINT to ckptrun alone is passed on as ever: the training dies of it, and the chain is cancelled."""
+    running = ckptrun.start("--checkpoint", "ck", "--", *api_counter(1000, 0.1, "--deaf"))
+    running.until(r"^step 2$")
+    running.send(signal.SIGINT)
+    running.end(code=130)
+    assert ckptrun.outcomes() == ["cancelled"]

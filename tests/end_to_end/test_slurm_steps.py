@@ -1,0 +1,154 @@
+"""`srun`: its tasks are asked and nobody else, on one node and on several, with relays and without."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.end_to_end.harness import CHILDREN, PROGRAMS
+from tests.end_to_end.jobs import Jobs
+from tests.end_to_end.test_slurm_guide import over_jobs
+
+SHORT = "--time-limit 7s --margin 3s"
+TWO_NODES = ("--nodes=2", "--ntasks=2", "--ntasks-per-node=1")
+
+
+def ranked(variable: str, steps: int, seconds: float, *words: str, hear: str = "USR1") -> str:
+    """Return the command line of a training that counts in the folder `ck-<task>`."""
+    return f"python {CHILDREN}/ranked.py {variable} ck {steps} {seconds} --hear {hear} {' '.join(words)}".rstrip()
+
+
+def checkpoints(tasks: int) -> str:
+    """Return the options that name the folders of so many tasks."""
+    return " ".join(f"--checkpoint ck-{task}" for task in range(tasks))
+
+
+def complete(jobs: Jobs, least: int = 3) -> int:
+    """Wait for the end of a chain that must be complete after at least so many jobs, all of them COMPLETED; return how many."""
+    outcomes = jobs.until_over()
+    assert outcomes == ["continued"] * (len(outcomes) - 1) + ["complete"], jobs.story()
+    assert len(outcomes) >= least, jobs.story()
+    assert [jobs.state_of(job) for job in jobs.jobs()] == ["COMPLETED"] * len(outcomes), jobs.story()
+    assert len(list((jobs.state / "chains").iterdir())) == 1
+    return len(outcomes)
+
+
+def asked(jobs: Jobs) -> list[list[object]]:
+    """Return whom each ask of the leaders was delivered to."""
+    return [event["delivered"] for event in jobs.events("asked")]
+
+
+def test_pickle_program_behind_srun(jobs: Jobs) -> None:
+    """The guide's counter, which saves on INT only, behind a bare srun: each number once, over three jobs."""
+    shutil.copy(PROGRAMS / "guide_pickle.py", jobs.lab.home / "guide_pickle.py")
+    command = f"srun python {jobs.lab.home}/guide_pickle.py"
+    jobs.submit(jobs.script(f"exec ckptrun --time-limit 9s --checkpoint checkpoint.pkl --max-links 3 {command}"))
+    assert jobs.until_over() == ["continued", "continued", "stopped"]
+    numbers = [int(number) for number in re.findall(r"Current counter value: (\d+)", jobs.log())]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) >= 15
+
+
+def test_one_that_cannot_be_told_on_two_nodes(jobs: Jobs) -> None:
+    """The guide's PyTorch program on two nodes: ended right after a save, by INT through srun; nothing is skipped."""
+    training = f"mkdir -p $SLURM_PROCID && cd $SLURM_PROCID && exec python {PROGRAMS}/guide_pytorch.py"
+    before = f"export PYTHONPATH={PROGRAMS}/stand_in STAND_IN_SECONDS_AN_ITEM=0.0004 OMP_NUM_THREADS=1\n"
+    folders = "--checkpoint 0/checkpoints --checkpoint 1/checkpoints"
+    found = over_jobs(jobs, 3, 20.0, f"srun bash -c '{training}'", before, folders, TWO_NODES)
+    epochs = [int(number) for number in re.findall(r"Epoch (\d+):", found.log())]
+    assert set(epochs) == set(range(20)), "skipped"
+    # Two trainings that save on their own do not save at the same moment: what one was in the middle of is done again.
+    assert len(epochs) <= 40 + len(found.jobs()), f"repeated: {epochs}"
+
+
+def test_tasks_on_two_nodes_are_told_through_srun(jobs: Jobs) -> None:
+    """USR1 to srun reaches every task on both nodes, each step is counted once, and no task is killed."""
+    jobs.submit(jobs.script(f"exec ckptrun {checkpoints(2)} {SHORT} srun {ranked('SLURM_PROCID', 24, 0.4)}", *TWO_NODES))
+    count = complete(jobs)
+    assert sorted(jobs.steps()) == sorted([*range(1, 25)] * 2)
+    assert jobs.log().count("heard 10") >= 2 * (count - 2) + 1  # at the last ask one of them may have been done
+    assert all("handed on to the tasks of step" in str(targets) for targets in asked(jobs))
+
+
+def test_term_reaches_tasks_on_two_nodes_through_the_controller(jobs: Jobs) -> None:
+    """A training that waits for TERM alone: srun would kill its tasks at one, so the controller delivers it."""
+    training = ranked("SLURM_PROCID", 24, 0.4, hear="TERM")
+    jobs.submit(jobs.script(f"exec ckptrun {checkpoints(2)} {SHORT} srun {training}", *TWO_NODES))
+    count = complete(jobs)
+    assert sorted(jobs.steps()) == sorted([*range(1, 25)] * 2)
+    assert jobs.log().count("heard 15") == 2 * (count - 1)
+
+
+def test_two_steps_side_by_side(jobs: Jobs) -> None:
+    """Both trainings are asked; a step in which a person looks into the same job is not, and lives on."""
+    first, second = (ranked("TASK", 12, 0.4, "--only-asked", "--save", "2") for _ in range(2))
+    small = "srun -n1 --exact --mem=500"
+    steps = f"TASK=0 {small} {first} & first=$!; TASK=1 {small} {second} & wait $first && wait $!"
+    options = "--time-limit 12s --margin 7s"
+    job = jobs.submit(jobs.script(f"exec ckptrun {checkpoints(2)} {options} bash -c '{steps}'", "--ntasks=2"))
+    jobs.run("mkfifo", "pipe")
+    jobs.until_line(r"^step 2$")
+    look = "trap 'echo signalled' USR1 USR2 TERM INT; exec 3<>pipe; touch looking; read -r word <&3; echo looked, $word"
+    words = ("srun", "-Q", f"--jobid={job}", "--overlap", "-n1", "--mem=100", "bash", "-c", look)
+    with ThreadPoolExecutor(1) as beside:
+        looking = beside.submit(jobs.run, *words, check=False)
+        jobs.until(lambda: (jobs.folder / "looking").exists() or None)
+        jobs.until_line("heard 10(.|\n)*heard 10")  # the saves take two seconds more
+        jobs.run("tee", "pipe", input="over\n")
+        assert looking.result() == "looked, over\n"
+    complete(jobs, least=2)
+    assert sorted(jobs.steps()) == sorted([*range(1, 13)] * 2)
+
+
+def test_relays_on_two_nodes(jobs: Jobs) -> None:
+    """`srun ckptrun ...` on two nodes behind a shell that would die of a signal: each relay asks on its own node."""
+    training = f"bash -c '{ranked('SLURM_PROCID', 24, 0.4)}; exit $?'"
+    jobs.submit(jobs.script(f"exec ckptrun {checkpoints(2)} {SHORT} srun ckptrun {training}", *TWO_NODES))
+    count = complete(jobs)
+    assert sorted(jobs.steps()) == sorted([*range(1, 25)] * 2)
+    assert jobs.log().count("heard 10") >= 2 * (count - 2) + 1  # at the last ask one of them may have been done
+    assert "task 1 on n2: " in jobs.log()
+
+
+def test_a_step_that_ends_early_on_one_node(jobs: Jobs) -> None:
+    """One task has nothing to do and ends with 0: the chain goes on until the other one is done."""
+    training = f"sh -c 'test $SLURM_PROCID = 1 && exit 0; exec {ranked('SLURM_PROCID', 24, 0.4)}'"
+    jobs.submit(jobs.script(f"exec ckptrun --checkpoint ck-0 {SHORT} srun ckptrun {training}", *TWO_NODES))
+    complete(jobs)
+    assert jobs.steps() == list(range(1, 25))
+
+
+def test_six_tasks_that_are_all_ckptrun(jobs: Jobs) -> None:
+    """`srun -n6 ckptrun ...` without an outer one: one leads, five relay, and none ends before it is decided what follows."""
+    command = f"srun -n6 ckptrun {checkpoints(6)} {SHORT} --resume-flag --again {ranked('SLURM_PROCID', 20, 0.4)}"
+    jobs.submit(jobs.script(command, "--nodes=2", "--ntasks=6"))
+    count = complete(jobs)
+    assert sorted(jobs.steps()) == sorted([*range(1, 21)] * 6)
+    assert jobs.log().count("heard 10") >= 6  # the first time all of them; later some may have ended by themselves
+    assert jobs.log().count("with ['--again']") == 6 * (count - 1)
+
+
+def test_the_worst_status_of_a_step_counts(jobs: Jobs) -> None:
+    """One of three tasks fails: the chain has failed with its status, after the others have ended."""
+    training = f"sh -c '{ranked('SLURM_PROCID', 3, 0.2)}; test $SLURM_PROCID != 2 || exit 7'"
+    jobs.submit(jobs.script(f"srun -n3 ckptrun {checkpoints(3)} --time-limit 60s {training}", "--ntasks=3"))
+    assert jobs.until_over() == ["failed"]
+    assert jobs.events("ended")[0]["exit_code"] == 7
+    assert sorted(jobs.steps()) == sorted([1, 2, 3] * 3)
+
+
+def test_torchrun_behind_srun_on_one_node(jobs: Jobs) -> None:
+    """Its two workers are asked directly; torchrun, which a signal would end, hears nothing."""
+    training = f"torchrun --standalone --nproc-per-node 2 {CHILDREN}/ranked.py RANK ck 60 0.3 --hear USR1"
+    found = over_jobs(jobs, 3, 16.0, f"srun {training}", "export OMP_NUM_THREADS=1\n", checkpoints(2))
+    assert sorted(found.steps()) == sorted([*range(1, 61)] * 2)
+    assert all("behind srun, torchrun" in str(targets) for targets in asked(found))
+
+
+def test_torchrun_behind_relays_on_two_nodes(jobs: Jobs) -> None:
+    """`srun ckptrun torchrun ...`: on each node the relay asks its own worker."""
+    where = "--nnodes 2 --nproc-per-node 1 --rdzv-backend c10d --rdzv-endpoint 127.0.0.1:29511 --rdzv-id $SLURM_JOB_ID"
+    training = f"torchrun {where} {CHILDREN}/ranked.py RANK ck 60 0.3 --hear USR1"
+    found = over_jobs(jobs, 3, 16.0, f"srun ckptrun {training}", "export OMP_NUM_THREADS=1\n", checkpoints(2), TWO_NODES)
+    assert sorted(found.steps()) == sorted([*range(1, 61)] * 2)

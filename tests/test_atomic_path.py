@@ -1,0 +1,136 @@
+"""atomic_path: the old file or the new one, whole, whatever dies when; the training's own errors are its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ckptrun
+from tests.end_to_end.harness import CHILDREN
+
+MODULE = Path(ckptrun.__file__)
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Return the temporaries in a folder."""
+    return [path.name for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def die_at(line: int, name: Path) -> subprocess.CompletedProcess[str]:
+    """Save in a process that is killed at a line, or ends well where it has fewer lines."""
+    command = [sys.executable, "-I", "-S", str(CHILDREN / "dies_at_line.py"), str(MODULE), str(name), str(line)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("old", ["old", None], ids=["over an old file", "where none stood"])
+def test_killed_at_every_line(tmp_path: Path, old: str | None) -> None:
+    """SIGKILL at each line of the save, one process a line: never anything but the old file or the new one; both are seen."""
+    name = tmp_path / "step-1.json"
+    seen: list[str | None] = []
+    done = None
+    while done is None or done.returncode == -signal.SIGKILL:
+        name.unlink(missing_ok=True)
+        if old is not None:
+            name.write_text(old)
+        done = die_at(len(seen) + 1, name)
+        seen.append(name.read_text() if name.exists() else None)
+    assert done.returncode == 0, done.stderr
+    assert len(seen) > 30, "few lines were run: are they counted at all?"
+    assert set(seen) == {old, "new"}
+    assert seen == sorted(seen, key=lambda content: content == "new"), "the new file stays once it is there"
+
+
+def test_an_exception_leaves_the_old_file(tmp_path: Path) -> None:
+    """The block's exception is raised as it is, the old file stands, the temporary is gone; Ctrl-C as well."""
+    name = tmp_path / "step-1.pt"
+    name.write_text("old")
+    for error in (ZeroDivisionError("mine"), KeyboardInterrupt()):
+        with pytest.raises(type(error)) as caught, ckptrun.atomic_path(name) as path:
+            Path(path).write_text("half")
+            raise error
+        assert caught.value is error
+        assert name.read_text() == "old"
+        assert leftovers(tmp_path) == []
+
+
+def test_a_write_that_fails_is_raised(tmp_path: Path) -> None:
+    """A full disk: the training hears of it, the old file stands, the temporary is gone."""
+    name = tmp_path / "step-1.pt"
+    name.write_text("old")
+    program = f"""
+import importlib.util, resource, signal
+spec = importlib.util.spec_from_file_location("ckptrun", {str(MODULE)!r})
+ckptrun = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(ckptrun)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+with ckptrun.atomic_path({str(name)!r}) as path, open(path, "wb") as file:
+    file.write(bytes(100000))
+"""
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "OSError" in done.stderr and "File too large" in done.stderr
+    assert name.read_text() == "old"
+    assert leftovers(tmp_path) == []
+
+
+def test_nothing_written_is_an_error(tmp_path: Path) -> None:
+    """A writer that adds a suffix of its own, or forgets to write: said, not passed over."""
+    with pytest.raises(FileNotFoundError, match="nothing was written"), ckptrun.atomic_path(tmp_path / "a.pt"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_temporary_is_beside_it_and_looks_like_none(tmp_path: Path) -> None:
+    """Same folder, made where it is missing; the suffix stays, the name says that it is a temporary; two are never the same."""
+    from ckptrun.checkpoints.find import is_temporary
+
+    name = tmp_path / "new" / ("x" * 240 + ".keras")
+    with ckptrun.atomic_path(name) as path, ckptrun.atomic_path(name) as other:
+        assert os.path.dirname(path) == str(tmp_path / "new")
+        assert path.endswith(".keras") and path != other
+        assert is_temporary(os.path.basename(path))
+        Path(path).write_text("1")
+        Path(other).write_text("2")
+    assert name.read_text() == "1", "the block that ended last"
+
+
+def test_a_change_of_directory_inside_the_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative name means the folder in which the block began."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with ckptrun.atomic_path("a.json") as path:
+        os.chdir("elsewhere")
+        Path(path).write_text("1")
+    assert (tmp_path / "a.json").read_text() == "1"
+
+
+def test_a_link_and_a_mode_stay(tmp_path: Path) -> None:
+    """A symbolic link is followed, as open does; the mode of the old file is the new one's."""
+    target, name = tmp_path / "real.pt", tmp_path / "last.pt"
+    target.write_text("old")
+    target.chmod(0o640)
+    name.symlink_to("real.pt")
+    with ckptrun.atomic_path(name) as path:
+        Path(path).write_text("new")
+    assert name.is_symlink() and target.read_text() == "new"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o640
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    """A checkpoint that is a folder appears whole; over one that stands it is an error, and the old one stays."""
+    for content in ("1", "2"):
+        try:
+            with ckptrun.atomic_path(tmp_path / "step-1") as path:
+                os.makedirs(os.path.join(path, "shard"))
+                Path(path, "shard", "0.bin").write_text(content)
+        except OSError as error:
+            assert content == "2", error
+    assert (tmp_path / "step-1" / "shard" / "0.bin").read_text() == "1"
+    assert leftovers(tmp_path) == []
