@@ -43,10 +43,14 @@ class Verdict(str, Enum):
 
 
 class Reason(NamedTuple):
-    """Why the training is asked or stopped: the chain's course and a sentence for people."""
+    """Why the training is asked or stopped: the chain's course and a sentence for people.
+
+    `taken_away`: the cluster needed the nodes, or lost them. That is no start that the bounds of a chain should count.
+    """
 
     course: Course
     sentence: str
+    taken_away: bool = False
 
 
 class Status(NamedTuple):

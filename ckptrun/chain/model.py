@@ -14,7 +14,8 @@ Event = dict[str, Any]
 class ChainSoFar(NamedTuple):
     """What the bounds and the margin stand on.
 
-    `starts`, `running_s`, `stalled`, `short`, `unsaved` and `retries` count anew after a person has gone on with the chain;
+    `starts`, `running_s`, `stalled`, `short`, `unsaved`, `retries` and `taken_away` count anew after a person has gone on with the
+    chain; a start that the cluster took away is in the last one only;
     `best_step`, `seen_whole` and the last ten `saves` belong to the whole chain.
     """
 
@@ -28,6 +29,7 @@ class ChainSoFar(NamedTuple):
     seen_whole: bool = False
     saves: tuple[Save, ...] = ()
     starts_in_all: int = 0
+    taken_away: int = 0
 
 
 def so_far(events: Sequence[Event]) -> ChainSoFar:
@@ -36,7 +38,7 @@ def so_far(events: Sequence[Event]) -> ChainSoFar:
     for event in events:
         kind = event.get("event")
         if kind == "joined":
-            found = found._replace(starts=0, running_s=0.0, stalled=0, short=0, unsaved=0, retries=0)
+            found = found._replace(starts=0, running_s=0.0, stalled=0, short=0, unsaved=0, retries=0, taken_away=0)
         elif kind == "started":
             found = found._replace(starts=found.starts + 1, starts_in_all=found.starts_in_all + 1)
             found = _seen(found, event)
@@ -61,6 +63,9 @@ def _ended(found: ChainSoFar, event: Event) -> ChainSoFar:
     progress = event.get("progress")
     stalled = found.stalled + 1 if event.get("reached_ask") and progress is False else 0
     retries = 0 if progress else found.retries + bool(event.get("retried"))
+    if event.get("taken_away"):
+        running_s = found.running_s + float(event.get("seconds") or 0.0)
+        return found._replace(starts=max(found.starts - 1, 0), taken_away=found.taken_away + 1, running_s=running_s)
     return found._replace(
         running_s=found.running_s + float(event.get("seconds") or 0.0),
         stalled=stalled,

@@ -77,6 +77,7 @@ class BatchLink(JobDesk):
         self._handed: Result | None = None
         self._seen = False
         self._unwanted = False
+        self._taken_away = False
         self._late: list[int] = []
         self._termed = False
         self._replaced = False
@@ -193,6 +194,7 @@ class BatchLink(JobDesk):
     def _meaning(self, record: JobRecord | None) -> Reason:
         """Return what a SIGTERM means: one that was sent to a job that runs on may be `chain stop`, which left its mark first."""
         found = reason.of_term(record, self._record.restarts)
+        self._taken_away = found.taken_away
         return self.told_to_stop() or found if found.course is Course.GO_ON else found
 
     def _note_reason(self, found: Reason) -> None:
@@ -236,7 +238,8 @@ class BatchLink(JobDesk):
         progress = True if self._link.sees_progress else None
         hopeful = End(Status(0, None), asked=Course.GO_ON, ours=True, new_checkpoint=True, progress=progress, seconds=seconds)
         stop_file = self._plan.stop_file
-        hopeful = hopeful._replace(stop_file=stop_file is not None and os.path.exists(stop_file), limit_s=seconds)
+        stops = stop_file is not None and os.path.exists(stop_file)
+        hopeful = hopeful._replace(stop_file=stops, limit_s=seconds, taken_away=self._taken_away)
         if self._handing or self._plan.continue_with == "requeue" or self.told_to_stop() is not None:
             return
         if self._link.decide(hopeful).next:

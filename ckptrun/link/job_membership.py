@@ -221,11 +221,11 @@ class Inside:
         """
         if verdict.predecessor is None or place.folder is None:
             return
-        link, outcome, why = verdict.predecessor
+        link, outcome, why, taken_away = verdict.predecessor
         history = History(place.folder.events, messages.say)
         ended = {event["link"] for event in history.events if event.get("event") == "ended"}
         if link not in ended:
-            history.record("ended", link, 1, outcome=outcome, reason=why)
+            history.record("ended", link, 1, outcome=outcome, reason=why, taken_away=taken_away)
         elif not verdict.go and place.link not in ended:
             history.record("ended", place.link, 1, outcome=outcome, reason=f"link {link} ended, and {why}")
 

@@ -323,6 +323,7 @@ class OneLink:
             short=decision.short,
             unsaved=decision.unsaved,
             retried=decision.retried,
+            taken_away=bool(end and end.taken_away),
             checkpoint=newest.path if newest else None,
             step=_step(newest, ran),
             size=newest.size if newest else None,
@@ -368,7 +369,7 @@ def _reap(desk: Desk | None) -> None:
 
 def asked_for(end: End, reason: Reason, *, ours: bool) -> End:
     """Return the end as one that was asked for, for this reason."""
-    return end._replace(asked=reason.course, asked_for=reason.sentence, ours=ours)
+    return end._replace(asked=reason.course, asked_for=reason.sentence, ours=ours, taken_away=reason.taken_away)
 
 
 def _progress(plan: Plan, ended: Ended, known: ChainSoFar, told_step: int | None) -> bool | None:

@@ -12,6 +12,7 @@ from ckptrun.words import Course, Outcome, Status
 UNFINISHED_EXIT = 75
 STALLED_LINKS = 2
 SHORT_LINKS = 5
+TAKEN_AWAY_STARTS = 100
 SHORT_WITHOUT_LIMIT_S = 10.0
 LONGEST_DELAY_S = 3600.0
 
@@ -21,7 +22,8 @@ class End(NamedTuple):
 
     `asked` is None where nobody asked, and `asked_for` is the reason's sentence. `ours`: it ended by the asked signal or after our
     TERM or KILL. `done`: it said so itself, or the done-file stands. `new_checkpoint`: a whole one was written since the link's
-    start. `progress` is None where none can be seen. `reached_ask`: the link came to its checkpoint time.
+    start. `progress` is None where none can be seen. `reached_ask`: the link came to its checkpoint time. `taken_away`: the cluster
+    needed the nodes, or lost them.
     """
 
     status: Status
@@ -38,6 +40,7 @@ class End(NamedTuple):
     limit_s: float | None = None
     stop_file: bool = False
     replaced: bool = False
+    taken_away: bool = False
 
 
 class Decision(NamedTuple):
@@ -120,8 +123,10 @@ def _failed(end: End, why: str) -> Decision:
 
 def _bounded(decision: Decision, end: End, plan: Plan, so_far: ChainSoFar) -> Decision:
     """Return the decision to go on, unless a bound stops the chain; then with the delay after a short start."""
-    short = is_short(end)
-    shorts = so_far.short + 1 if short else 0
+    # A start that the cluster took away counts for nothing but a bound of its own.
+    short = is_short(end) and not end.taken_away
+    shorts = so_far.short if end.taken_away else so_far.short + 1 if short else 0
+    starts = so_far.starts - end.taken_away
     stalled = so_far.stalled + 1 if end.reached_ask and end.progress is False else 0
     running_s = so_far.running_s + end.seconds
     sees = bool(plan.checkpoints) or end.progress is not None or so_far.best_step is not None
@@ -129,7 +134,9 @@ def _bounded(decision: Decision, end: End, plan: Plan, so_far: ChainSoFar) -> De
     stop = None
     if end.stop_file:
         stop = f"the stop file {plan.stop_file} exists"
-    elif so_far.starts >= bound:
+    elif end.taken_away and so_far.taken_away + 1 >= TAKEN_AWAY_STARTS:
+        stop = f"the cluster has taken the job away {TAKEN_AWAY_STARTS} times"
+    elif starts >= bound:
         stop = f"--max-links is {bound}, and so many were run"
         if plan.max_links is None and not sees:
             stop += " without --checkpoint, because progress cannot be seen"
@@ -141,7 +148,7 @@ def _bounded(decision: Decision, end: End, plan: Plan, so_far: ChainSoFar) -> De
         stop = f"{shorts} links in a row lasted less than a tenth of their limit"
     if stop is not None:
         return Decision(Outcome.STOPPED, False, UNFINISHED_EXIT, stop, short=short, unsaved=decision.unsaved)
-    delay_s = min(60.0 * 2 ** (shorts - 1), LONGEST_DELAY_S) if shorts else 0.0
+    delay_s = min(60.0 * 2 ** (shorts - 1), LONGEST_DELAY_S) if short else 0.0
     return decision._replace(delay_s=delay_s, short=short)
 
 

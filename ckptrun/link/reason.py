@@ -27,14 +27,14 @@ def of_term(record: JobRecord | None, own_restarts: int) -> Reason:
 def of_record(record: JobRecord, own_restarts: int) -> Reason | None:
     """Return what Slurm is doing with a job, None where nothing (or a cancel, which leaves no other trace than COMPLETING)."""
     if record.restarts > own_restarts:
-        return Reason(Course.REQUEUE, "Slurm requeues this job")
+        return Reason(Course.REQUEUE, "Slurm requeues this job", taken_away=True)
     if record.reason == "TimeLimit" or record.state == "TIMEOUT":
         return Reason(Course.GO_ON, "the job's time limit is over")
     if record.preempt_at is not None:
         grace = "its grace has begun" if record.state in _RUNNING else "another job takes its place"
-        return Reason(Course.GO_ON, f"the job is preempted: {grace}")
+        return Reason(Course.GO_ON, f"the job is preempted: {grace}", taken_away=True)
     if record.state in ("NODE_FAIL", "PREEMPTED"):
-        return Reason(Course.GO_ON, f"the job ended as {record.state}")
+        return Reason(Course.GO_ON, f"the job ended as {record.state}", taken_away=True)
     return None
 
 

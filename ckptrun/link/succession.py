@@ -37,6 +37,15 @@ class Place(NamedTuple):
     link: int = 1
 
 
+class Predecessor(NamedTuple):
+    """How the link before ended, where it could not record that itself; `taken_away` as in `Reason`."""
+
+    link: int
+    outcome: str
+    why: str
+    taken_away: bool = False
+
+
 class Verdict(NamedTuple):
     """Whether to train. With `go` the start builds on turn `after`; `fence` names a job to wait for first. Else exit, and why."""
 
@@ -45,7 +54,7 @@ class Verdict(NamedTuple):
     exit_code: int = 75
     after: int = 0
     fence: tuple[JobId | None, bool] | None = None
-    predecessor: tuple[int, str, str] | None = None
+    predecessor: Predecessor | None = None
 
 
 def find_place(here: Here, home: str, say: Callable[[str], None]) -> Procedure[Place | str]:
@@ -182,16 +191,21 @@ def _judge_predecessor(turns: tuple[Turn, ...], last: Turn, here: Here, number: 
     job = parse.job_id(str(last.facts.get("job")))
     state = (yield from state_of(job)) if job is not None else ""
     if state == "CANCELLED":
-        return Verdict(False, f"job {job}, link {link}, was cancelled", predecessor=(link, "cancelled", "its job was cancelled"))
+        return Verdict(
+            False, f"job {job}, link {link}, was cancelled", predecessor=Predecessor(link, "cancelled", "its job was cancelled")
+        )
     if outcome is None and state == "":
         terms = [turn for turn in turns if turn.kind == "term" and turn.number > last.number]
         if terms and not any(turn.facts.get("reason") for turn in terms):
             why = "it was told to end, and why is not known"
-            return Verdict(False, f"link {link} is lost: {why}", predecessor=(link, "lost", why))
+            return Verdict(False, f"link {link} is lost: {why}", predecessor=Predecessor(link, "lost", why))
         if not terms and not last.facts.get("batch_shell"):
             why = "it died without a word, and could not have heard a cancel"
-            return Verdict(False, f"link {link} is lost: {why}", predecessor=(link, "lost", why))
-    lost = None if outcome else (link, "lost", f"its job ended as {state}" if state else "it died without a word")
+            return Verdict(False, f"link {link} is lost: {why}", predecessor=Predecessor(link, "lost", why))
+    lost = None
+    if outcome is None:
+        why = f"its job ended as {state}" if state else "it died without a word"
+        lost = Predecessor(link, "lost", why, taken_away=state in ("NODE_FAIL", "PREEMPTED"))
     at_work = job if state in _AT_WORK else None
     other_node = last.facts.get("node") != here.node
     fence = (at_work, other_node or at_work is not None) if outcome is None and (other_node or at_work) else None

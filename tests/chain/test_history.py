@@ -105,3 +105,12 @@ def test_a_link_without_an_end_is_lost_unless_it_lives() -> None:
     assert build({"id": "x"}, [event("started")], None).state == "lost"
     assert build({"id": "x"}, [event("started")], "as process 7").state == "running"
     assert build({"id": "x"}, [event("started"), event("ended", outcome="continued")], None).state == "lost"
+
+
+def test_what_the_cluster_took_away_is_counted_apart() -> None:
+    """A preempted start is neither one of the links nor the end of a row of short ones; its running time is spent all the same."""
+    short = {"v": 1, "event": "ended", "link": 1, "seconds": 5.0, "short": True}
+    taken = {"v": 1, "event": "ended", "link": 2, "seconds": 7.0, "taken_away": True}
+    started = [{"v": 1, "event": "started", "link": link} for link in (1, 2, 3)]
+    found = so_far([started[0], short, started[1], taken, started[2]])
+    assert (found.starts, found.taken_away, found.short, found.running_s, found.starts_in_all) == (2, 1, 1, 12.0, 3)

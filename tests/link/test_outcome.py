@@ -104,6 +104,16 @@ def test_bounds_stop_the_chain_and_say_which(known: ChainSoFar, ended: End, word
     assert word in decision.why
 
 
+def test_a_start_that_the_cluster_took_away_counts_for_a_bound_of_its_own() -> None:
+    """Preempted at the last link, and early: neither the links nor short starts count it; after a hundred the chain stops."""
+    taken = end(OK, GO)._replace(seconds=1.0, taken_away=True)
+    decision = decide(taken, PLAN, FRESH._replace(starts=20, short=4))
+    assert (decision.next, decision.short, decision.delay_s) == (True, False, 0.0)
+    assert decide(taken, PLAN, FRESH._replace(starts=21)).outcome is Outcome.STOPPED, "twenty others were run before it"
+    worn = decide(taken, PLAN, FRESH._replace(taken_away=99))
+    assert (worn.outcome, "100 times" in worn.why) == (Outcome.STOPPED, True)
+
+
 def test_without_checkpoints_five_links_are_the_default_bound() -> None:
     """Where progress cannot be seen the default bound is 5."""
     plan = Plan(("train",))
