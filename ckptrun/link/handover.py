@@ -65,7 +65,6 @@ class Office(NamedTuple):
     same: Same
     own_environment: Mapping[str, str]
     base: int
-    directory: str
     replaced: Callable[[], bool]
     say: Callable[[str], None]
     min_job_age_s: float = 300.0
@@ -128,8 +127,9 @@ def _submission(office: Office) -> commands.Call:
         options.append(f"--array={office.job.task}")
     if office.delay_s:
         options.append(f"--begin=now+{office.delay_s:.0f}")
-    variables = environment.successors(office.own_environment, office.base)
-    return commands.submit(tuple(options), office.files.script, office.same.arguments, variables, office.directory)
+    same = office.same
+    variables = environment.successors(office.own_environment, office.base, same.variables)
+    return commands.submit(tuple(options), office.files.script, same.arguments, variables, same.directory)
 
 
 def _job_is_ours(office: Office) -> Procedure[bool | None]:

@@ -205,7 +205,7 @@ class OneLink:
             "CKPTRUN_MAILBOX": self.folder.mailbox,
         }
         environment |= variables
-        environment.pop("CKPTRUN_BASE", None)
+        environment.pop("SLURM_CKPTRUN_BASE", None)
         child.become_subreaper()
         pid = child.start(command, environment, self.handlers.mask)
         _, boot_id, _, _ = me()

@@ -34,7 +34,7 @@ def _office(path: Path) -> Office:
     files = LinkFiles(ChainFolder(str(path / "chains" / "c")), 2)
     files.prepare("#!/bin/bash\n")
     same = Same(("--job-name=x",), ("two words",), str(path))
-    return Office(JobId(5), 0, files, same, {"HOME": "/"}, 1, str(path), lambda: False, lambda _text: None)
+    return Office(JobId(5), 0, files, same, {"HOME": "/"}, 1, lambda: False, lambda _text: None)
 
 
 def queue(office: Office, *lines: str) -> Said:
@@ -84,7 +84,7 @@ def test_the_submission_is_held_and_carries_its_base(office: Office) -> None:
     step = procedure.send(OURS)
     assert isinstance(step, Call)
     assert step.argv == ("sbatch", "--parsable", "--job-name=x", "--dependency=afterany:5", office.files.script, "two words")
-    assert step.environment == {"HOME": "/", "CKPTRUN_BASE": "1"}
+    assert step.environment == {"HOME": "/", "SLURM_CKPTRUN_BASE": "1"}
 
 
 def test_a_job_that_is_not_ours_any_more_submits_nothing(office: Office) -> None:
