@@ -118,7 +118,7 @@ def _variables(evidence: Evidence, named: tuple[str, ...]) -> dict[str, str]:
     found = {}
     for name, (_, value) in sbatch_options.variable_options(evidence.shown.environment).items():
         if name in named or fits(name, value, evidence.shown) is not False:
-            found[name] = value
+            found[name] = exported_names(value) if name == "export" else value
     return found
 
 
@@ -209,7 +209,7 @@ def _finish(
     wanted.append((Given("chdir", evidence.record.directory), "the job's record"))
     kept = _kept_variables(evidence, variables)
     learned = [(one.word, where) for one, where in wanted]
-    learned += [(f"--{name}={variables[name]}", sbatch_options.BY_NAME[name].variable) for name in variables if name != "export"]
+    learned += [(_in_form(name, value).word, sbatch_options.BY_NAME[name].variable) for name, value in variables.items()]
     directory = evidence.shown.environment.get("SLURM_SUBMIT_DIR") or evidence.record.directory
     options = tuple(one.word for one, _ in wanted)
     return Same(options, arguments, directory, tuple(kept.items()), tuple(learned), tuple(doubts), source)
@@ -218,11 +218,8 @@ def _finish(
 def _kept_variables(evidence: Evidence, variables: Mapping[str, str]) -> dict[str, str]:
     kept: dict[str, str] = {}
     for name, value in variables.items():
-        if name == "export":
-            kept["SBATCH_EXPORT"] = exported_names(value)
-        else:
-            kept |= sbatch_options.variables_of(name, evidence.shown.environment) or {sbatch_options.BY_NAME[name].variable: value}
-    return kept
+        kept |= sbatch_options.variables_of(name, evidence.shown.environment) or {sbatch_options.BY_NAME[name].variable: value}
+    return kept | ({"SBATCH_EXPORT": variables["export"]} if "export" in variables else {})
 
 
 def _log_is_fixed(evidence: Evidence) -> bool:

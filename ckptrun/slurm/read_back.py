@@ -388,7 +388,7 @@ READABLE = (
     Readable("mem-bind", "SLURM_MEM_BIND", _variable("SLURM_MEM_BIND"), _loosely),
     Readable("profile", "SLURM_PROFILE", _variable("SLURM_PROFILE"), _loosely),
     Readable("overcommit", "SLURM_OVERCOMMIT", lambda shown: "" if "SLURM_OVERCOMMIT" in shown.environment else None, _text),
-    Readable("export", "SLURM_EXPORT_ENV", _variable("SLURM_EXPORT_ENV", nothing=("ALL",)), _loosely),
+    Readable("export", "SLURM_EXPORT_ENV", _variable("SLURM_EXPORT_ENV", nothing=("ALL",)), _loosely, True),
     Readable("get-user-env", "SLURM_GET_USER_ENV", _get_user_env, _loosely),
     Readable("chdir", RECORD, lambda shown: shown.directory or None, _path),
 )

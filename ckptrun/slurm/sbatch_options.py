@@ -312,7 +312,7 @@ def variable_options(environment: Mapping[str, str]) -> dict[str, tuple[str, str
     for option in OPTIONS:
         value = environment.get(option.variable) if option.variable else None
         if value is not None and option.goes_on and (value or option.takes is not Takes.VALUE):
-            found[option.name] = (option.variable, value)
+            found[option.name] = (option.variable, "" if option.takes is Takes.NOTHING else value)
     if environment.get(_SWITCHES):
         wait = environment.get(_SWITCHES_WAIT)
         found["switches"] = (_SWITCHES, f"{environment[_SWITCHES]}@{wait}" if wait else environment[_SWITCHES])
