@@ -116,7 +116,7 @@ class BatchLink:
             kill_wait_s=self._settings.kill_wait_s,
         )
         try:
-            ran = link.supervise(resumption, policy, self, {"SLURM_DISABLE_STATUS": "1", **self._same.array})
+            ran = link.supervise(resumption, policy, self, {"SLURM_DISABLE_STATUS": "1", **self._same.array, **self._same.lists})
         except CkptrunError:
             self._take_back_now()
             raise
@@ -256,6 +256,9 @@ class BatchLink:
 
     def _submission(self, delay_s: float) -> Procedure[Result]:
         yield from self._same.ask()
+        left_s = self._job_ends_at - time.monotonic() if self._job_ends_at is not None else 0.0
+        name = self._record.fields.get("Reservation", "")
+        yield from self._same.leave_reservation(name, time.time() + max(left_s, 0.0), messages.say)
         return (yield from handover.hand_over(self._office(delay_s)))
 
     def _office(self, delay_s: float = 0.0) -> Office:

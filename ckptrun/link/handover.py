@@ -21,7 +21,7 @@ from typing import NamedTuple
 from ckptrun.chain.links import LinkFiles
 from ckptrun.link.errands import Pause, Procedure
 from ckptrun.slurm import commands, environment, parse
-from ckptrun.slurm.fidelity import Same
+from ckptrun.slurm.fidelity import NO_RESERVATION, Same, without_reservation
 from ckptrun.slurm.parse import Answer, JobId, Queued
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
@@ -30,7 +30,15 @@ _FIRST_LOOK_S = 10.0
 # Reasons for which an accepted job never starts, however long it waits.
 NEVER = frozenset(
     {
-        *("PartitionTimeLimit", "PartitionNodeLimit", "BadConstraints", "DependencyNeverSatisfied", "InvalidAccount", "InvalidQOS"),
+        *(
+            "PartitionTimeLimit",
+            "PartitionNodeLimit",
+            "ReservationDeleted",
+            "BadConstraints",
+            "DependencyNeverSatisfied",
+            "InvalidAccount",
+            "InvalidQOS",
+        ),
         *("AssocMaxWallDurationPerJobLimit", "QOSMaxWallDurationPerJobLimit"),
     }
 )
@@ -114,6 +122,10 @@ def hand_over(office: Office) -> Procedure[Result]:
             continue
         files.note_refused(answer.said)
         unknown_since = None
+        if answer.answer is Answer.REFUSED and parse.no_reservation(answer.said) and NO_RESERVATION not in office.same.options:
+            office.say(f"sbatch: {answer.said}; submitting the next job without it")
+            office = office._replace(same=without_reservation(office.same))
+            continue
         if answer.answer is Answer.REFUSED:
             return Result(Handed.REFUSED, said=answer.said)
         office.say(f"sbatch: {answer.said}; trying again")

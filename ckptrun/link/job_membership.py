@@ -12,6 +12,7 @@ from ckptrun import __version__
 from ckptrun.chain import claims, home, jobs
 from ckptrun.chain.history import History, read_events
 from ckptrun.chain.home import ChainFolder
+from ckptrun.chain.links import LinkFiles
 from ckptrun.chain.state import final_outcome, highest_link, why_live
 from ckptrun.chain.turns import Turns
 from ckptrun.early import HUP, INT, TERM, Handlers
@@ -103,7 +104,8 @@ class Inside:
         place: Place = found
         if place.folder is None:
             return self._begin(place)
-        verdict: Verdict = self._ask(succession.judge(place, self._here, environment.base_of(os.environ)))
+        base = environment.base_of(os.environ) or self._noted_base(place.folder, place.link)
+        verdict: Verdict = self._ask(succession.judge(place, self._here, base))
         self._tell_of_predecessor(place.folder, verdict)
         if not verdict.go:
             messages.say(verdict.why)
@@ -113,6 +115,11 @@ class Inside:
         # Options as link 1 resolved them hold for the chain; the command is always this job's own.
         plan = from_json(facts.get("plan") or {})._replace(command=self._plan.command, chain=None)
         return self._run(plan, place, place.folder, verdict, facts)
+
+    def _noted_base(self, folder: ChainFolder, link: int) -> int:
+        """Return the base of a job that its submitter has noted: with `--export-file` no variable of ours arrives."""
+        files = LinkFiles(folder, link)
+        return files.turn if files.job == str(self._here.job) else 0
 
     def _ask(self, procedure: Procedure[Any]) -> Any:
         return self._errands.wait_for(procedure, self._handlers, self._heard)

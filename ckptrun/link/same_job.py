@@ -33,6 +33,8 @@ class SameJob:
         self.same, self.environment = same, environment
         # As link 1 saw it: an array task that was submitted again is an array of one.
         self.array = dict(array)
+        # Lists of folders that the script has lengthened again, because its environment came from a job where it had done so.
+        self.lists: dict[str, str] = {}
         self._evidence: Evidence | None = None
         self._here: Here | None = None
         self._folder: ChainFolder | None = None
@@ -75,6 +77,17 @@ class SameJob:
             self._keep()
         self._say_doubts()
 
+    def leave_reservation(self, name: str, over_at: float, say: Callable[[str], None]) -> Procedure[None]:
+        """Leave a reservation that ends before this job is over: its successor would be held when the reservation is deleted."""
+        if name in ("", "(null)"):
+            return
+        said = yield commands.show_reservation(name)
+        assert said is not None
+        ends_at = parse.reservation_ends_at(said.code, said.out, said.err)
+        if ends_at is not None and ends_at <= over_at:
+            say(f"reservation {name} ends before the next job could start: it is submitted without it")
+            self.same = fidelity.without_reservation(self.same)
+
     def _say_doubts(self) -> None:
         for doubt in (*self.same.doubts, *self._more):
             self._doubtful(doubt)
@@ -102,7 +115,9 @@ def _nobody(_text: str) -> None:
 
 def of_link(same: Same, array: Mapping[str, str]) -> SameJob:
     """Return what a later link knows: how link 1 found it, its array, and the environment of its own submission."""
-    return SameJob(same._replace(doubts=()), _submission_environment(), array)
+    found = SameJob(same._replace(doubts=()), _submission_environment(), array)
+    found.lists = environments.shortened(os.environ)
+    return found
 
 
 def _submission_environment() -> Mapping[str, str]:

@@ -52,6 +52,11 @@ def names(job: JobId) -> Call:
     return Call(("squeue", "-h", "-j", str(job), "-O", NAMES_FORMAT), _READ_S)
 
 
+def show_reservation(name: str) -> Call:
+    """Ask for one reservation's record."""
+    return Call(("scontrol", "-o", "show", "reservation", name), _READ_S)
+
+
 def submit_line(job: JobId) -> Call:
     """Ask accounting for the command line of a submission, which it learns some seconds late. It may not exist."""
     return Call(("sacct", "-n", "-P", "-X", "-j", str(job), "-o", "jobid,submitline"), _READ_S)

@@ -37,6 +37,12 @@ def without_repeats(name: str, value: str) -> str:
     return ":".join(dict.fromkeys(value.split(":"))) if _LISTS.fullmatch(name) else value
 
 
+def shortened(own: Mapping[str, str]) -> dict[str, str]:
+    """Return the lists of folders that hold one of them twice, without the repeats."""
+    lists = {name: without_repeats(name, value) for name, value in own.items()}
+    return {name: value for name, value in lists.items() if value != own[name]}
+
+
 def base_of(own: Mapping[str, str]) -> int:
     """Return the turn that a job builds on, 0 for none."""
     text = own.get(BASE, "")

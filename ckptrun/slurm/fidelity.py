@@ -86,6 +86,15 @@ def same_job(evidence: Evidence) -> Same:
     return _from_record(evidence, arguments, doubts)
 
 
+def without_reservation(same: Same) -> Same:
+    """Return how the job is submitted outside its reservation: an empty name takes back the one that the script gives."""
+    kept = tuple(option for option in same.options if not option.startswith("--reservation="))
+    return same._replace(options=(*kept, NO_RESERVATION))
+
+
+NO_RESERVATION = "--reservation="
+
+
 # --- from a command line
 
 

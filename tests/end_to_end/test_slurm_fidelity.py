@@ -171,3 +171,172 @@ def test_the_table_is_large_enough() -> None:
     variables = {word.split("=")[0] for pack in PACKS.values() for word in pack.variables.split()}
     assert len(typed | written) >= 60
     assert len(written) >= 8 and len(variables) >= 12
+
+
+ENDLESS = "--max-links 3 --time-limit 5s --margin 2s"
+
+
+def endless(jobs: Jobs, name: str, *words: str) -> str:
+    """Return the line that runs a training without end for three links."""
+    counter = f"python {jobs.lab.home}/counter.py {jobs.folder}/ck-{name} 1000 0.4 --hear USR1"
+    return f"ckptrun --checkpoint {jobs.folder}/ck-{name} {ENDLESS} {counter} {' '.join(words)}".strip()
+
+
+@pytest.mark.parametrize("execute", ["exec ", ""], ids=["exec", "child"])
+def test_the_environment_of_the_third_link_is_the_first_ones(jobs: Jobs, execute: str) -> None:
+    """All but Slurm's own and ours, PATH that the script extends included; no value stands anywhere below the state folder."""
+    secret = "s3cr3t-" + "value"
+    jobs.environment |= {"API_KEY": secret, "WORDS": "two  words = 'x'", "MY_PATH": "/a:/b", "SBATCH_ACCOUNT": "other"}
+    before = "export PATH=$PWD/bin:$PATH MY_PATH=/c:$MY_PATH\n"
+    show = 'env -0 > env.$CKPTRUN_LINK; exec "$@"'
+    line = endless(jobs, "it").replace("python", f"sh -c '{show}' sh python")
+    jobs.submit(jobs.script(f"{execute}{line}", before=before))
+    jobs.until(lambda: jobs.outcomes() == ["continued", "continued", "stopped"] or None)
+    first, second, third = (environment_of(jobs, link) for link in (1, 2, 3))
+    assert first == second == third
+    assert first["PATH"] == f"{jobs.folder}/bin:{jobs.environment['PATH']}"
+    assert (first["API_KEY"], first["MY_PATH"], first["SBATCH_ACCOUNT"]) == (secret, "/c:/a:/b", "other")
+    assert [path for path in jobs.state.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()] == []
+    assert [path for path in jobs.state.rglob("*") if path.is_file() and b"two  words" in path.read_bytes()] == []
+
+
+def environment_of(jobs: Jobs, link: int) -> dict[str, str]:
+    """Return the environment that a link's training saw, without Slurm's own, ours, and the node's name."""
+    variables = (jobs.folder / f"env.{link}").read_text().rstrip("\0").split("\0")
+    found = dict(variable.split("=", 1) for variable in variables)
+    return {name: value for name, value in found.items() if not name.startswith(("SLURM", "CKPTRUN")) and name != "HOSTNAME"}
+
+
+def test_each_task_of_an_array_is_itself(jobs: Jobs) -> None:
+    """Six tasks, three links each: every child sees the array as link 1 saw it, and its own number."""
+    knows = "$SLURM_ARRAY_TASK_ID $SLURM_ARRAY_TASK_COUNT $SLURM_ARRAY_TASK_MIN $SLURM_ARRAY_TASK_MAX $SLURM_ARRAY_TASK_STEP"
+    line = endless(jobs, "%a").replace(f"counter.py {jobs.folder}/ck-%a", f"counter.py {jobs.folder}/ck-$SLURM_ARRAY_TASK_ID")
+    line = line.replace("python", f"sh -c 'echo knows {knows}; exec \"$@\"' sh python")
+    array = jobs.submit("--array=0-10:2", "--output=%x_%A_%a.out", jobs.script(f"exec {line}"))
+    jobs.until(lambda: jobs.outcomes().count("stopped") == 6 or None, 200.0)
+    known = re.findall(r"^knows (.*)$", jobs.log(), re.MULTILINE)
+    assert sorted(known) == sorted(f"{task} 6 0 10 2" for task in range(0, 12, 2) for _ in range(3))
+    assert sorted(path.name for path in (jobs.state / "chains").iterdir()) == sorted(f"count-{array}_{t}" for t in range(0, 12, 2))
+
+
+def test_the_throttle_of_an_array_holds(jobs: Jobs) -> None:
+    """With `%2` auto means requeue: of four tasks, each started twice, never more than two run at once."""
+    line = endless(jobs, "%a").replace(f"counter.py {jobs.folder}/ck-%a", f"counter.py {jobs.folder}/ck-$SLURM_ARRAY_TASK_ID")
+    script = jobs.script(f"exec {line.replace('--max-links 3', '--max-links 2')}")
+    array = jobs.submit("--array=1-4%2", "--output=%x_%A_%a.out", script)
+    while len(jobs.outcomes()) < 8:
+        for task in jobs.run("squeue", "-h", "-r", "-j", array, "-o", "%i|%T|%r").splitlines():
+            job, _, state = task.partition("|")
+            if state == "PENDING|BeginTime":
+                jobs.run("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)
+        jobs.run("srun", "-Q", "-p", "batch", "true")
+    assert sorted(jobs.outcomes()) == ["requeued"] * 4 + ["stopped"] * 4
+    changes = sorted((event["at"], 1 if event["event"] == "started" else -1) for event in jobs.events() if event["event"] in WITHIN)
+    running = [sum(change for _, change in changes[: place + 1]) for place in range(len(changes))]
+    assert max(running) == 2
+
+
+WITHIN = ("started", "ended")
+
+
+def test_every_way_to_submit(jobs: Jobs) -> None:
+    """A wrapped command, standard input, Python, arguments as they were typed, scripts that are gone, folders, all of --export."""
+    run = jobs.folder
+    jobs.run("mkdir", "a folder")
+    for file in ("variables", "kept"):
+        jobs.run("tee", run / file, input=f"PATH={jobs.environment['PATH']}\0CKPTRUN_HOME={jobs.state}\0WORD=file\0")
+    say = 'echo "here $PWD word=$WORD export=$SLURM_EXPORT_ENV"\n'
+    home = f"export PATH={jobs.environment['PATH']} CKPTRUN_HOME={jobs.state}\n"
+    words = shlex.split(endless(jobs, "python"))
+    python = "#!/usr/bin/env python3\nimport os, sys\nprint('here', os.getcwd(), flush=True)\n"
+    python += f"os.execvp('ckptrun', {words} + sys.argv[1:])\n"
+    ways: dict[str, tuple[str, list[str], list[str]]] = {
+        "wrap": ("", ["--wrap", f"{say}exec {endless(jobs, 'wrap', 'a', chr(39) + 'b  c' + chr(39))}"], []),
+        "stdin": (f"#!/bin/bash\n{say}exec {endless(jobs, 'stdin', 'x')}\n", [], []),
+        "quoted": (
+            f'#!/bin/bash\n{say}exec {endless(jobs, "quoted")} "$@"\n',
+            [],
+            ["two  words", "", 'c "d"', "--x=1 $HOME", "-J y"],
+        ),
+        "child": (f'#!/bin/bash\nX="$2"\n{say}{endless(jobs, "child")} "$X" "$1"\n', [], ["two words", "", "a"]),
+        "python": (python, [], ["one", "two"]),
+        "gone": (f"#!/bin/bash\n{say}exec {endless(jobs, 'gone', 'old')}\n", [], []),
+        "folder": (f"#!/bin/bash\n{say}exec {endless(jobs, 'folder')}\n", ["-D", "a folder"], []),
+        "none": (f"#!/bin/bash\n{home}{say}exec {endless(jobs, 'none')}\n", ["--export=NONE"], []),
+        "list": (f"#!/bin/bash\n{home}{say}exec {endless(jobs, 'list')}\n", ["--export", "WORD,OTHER='a,b'"], []),
+        "all": (f"#!/bin/bash\n{say}exec {endless(jobs, 'all')}\n", ["--export=ALL,WORD=two words"], []),
+        "inside": (f"#!/bin/bash\n#SBATCH --export-file={run}/kept\n{say}exec {endless(jobs, 'inside')}\n", [], []),
+        "file": (f"#!/bin/bash\n{say}exec {endless(jobs, 'file')}\n", ["--export-file=variables"], []),
+    }
+    ids = {}
+    for name, (text, options, arguments) in ways.items():
+        jobs.run("tee", run / f"{name}.sh", input=text)
+        common = ("sbatch", "--parsable", "-H", f"-o{run}/{name}.%j.log", "--get-user-env" if name == "folder" else "--nice=1")
+        environment = {"env": jobs.environment | {"WORD": "environment"}}
+        if name == "stdin":
+            ids[name] = jobs.run(*common, input=text, **environment).strip()
+        else:
+            script = [] if name == "wrap" else [f"{name}.sh"]
+            ids[name] = jobs.run(*common, *options, *script, *arguments, **environment).strip()
+    for job in ids.values():
+        jobs.until_line_is_known(job)
+    jobs.run("tee", run / "gone.sh", input="#!/bin/bash\necho edited\n")
+    jobs.run("scontrol", "release", *ids.values())
+    jobs.until(lambda: len(jobs.events("started")) >= len(ways) or None)
+    jobs.run("rm", *(run / f"{name}.sh" for name in ways), run / "variables")
+    jobs.until(lambda: jobs.outcomes().count("stopped") == len(ways) or None, 200.0)
+    told = {name: [shown_in(path.read_text()) for path in sorted(run.glob(f"{name}.*.log"))] for name in ways}
+    assert {name: len(found) for name, found in told.items()} == dict.fromkeys(ways, 3)
+    for name, (first, *later) in told.items():
+        wanted = first.replace("WORD=two words", "WORD").replace("OTHER='a,b'", "OTHER")
+        assert [text.replace("OTHER='a,b'", "OTHER") for text in later] == [wanted] * 2, name
+    assert "with ['two  words', '', 'c \"d\"', '--x=1 $HOME', '-J y']" in told["quoted"][2]
+    assert "with ['', 'two words']" in told["child"][2]
+    assert "with ['one', 'two']" in told["python"][2]
+    assert "with ['a', 'b  c']" in told["wrap"][2]
+    assert "with ['old']" in told["gone"][2]
+    assert f"here {run}/a folder " in told["folder"][2]
+    assert "export=NONE" in told["none"][2]
+    assert "word=two words export=ALL,WORD" in told["all"][2]
+    assert "word=environment" in told["list"][2]
+    assert "word=file" in told["file"][2] and "word=file" in told["inside"][2]
+
+
+def shown_in(log: str) -> str:
+    """Return what a job said of its folder, its environment and its arguments."""
+    found = re.search(r"^here .*$", log, re.MULTILINE), re.search(r"with \[.*\]$", log, re.MULTILINE)
+    return " ".join(part[0] for part in found if part is not None)
+
+
+def test_a_heterogeneous_job_is_refused_at_once(jobs: Jobs) -> None:
+    """125, with the reason and what to do; with --max-links 1 it runs."""
+    script = jobs.script("ckptrun touch ran\necho rc=$?\nckptrun --max-links 1 touch once\necho rc=$?")
+    jobs.submit("-n1", ":", "-n1", script)
+    jobs.until_line(r"rc=125\n(?:.*\n)*rc=0$")
+    assert "is heterogeneous" in jobs.log()
+    assert not (jobs.folder / "ran").exists()
+    assert (jobs.folder / "once").exists()
+
+
+def test_a_job_that_started_at_once_is_asked_about_later(jobs: Jobs) -> None:
+    """Accounting knew nothing yet at the start: asked again while the training runs, and what no job shows is known after all."""
+    command = jobs.counter(1000, 0.2, "--hear USR1", options="--time-limit 90s")
+    jobs.submit("--signal=B:USR1@70", "--propagate=CORE", jobs.script(command))
+    (chain,) = jobs.until(lambda: list(jobs.state.glob("chains/*/chain.json")) or None)
+    jobs.until(lambda: '"accounting"' in chain.read_text() or None)
+    options = json.loads(chain.read_text())["slurm"]["same"]["options"]
+    assert {"--signal=B:USR1@70", "--propagate=CORE"} <= set(options)
+    assert "write it into the script" not in jobs.log()
+    jobs.run("ckptrun", "chain", "stop")
+    assert jobs.until_over() == ["stopped"]
+
+
+def test_a_reservation_that_is_over_is_left(jobs: Jobs) -> None:
+    """Its end is seen at the hand-over, and later sbatch refuses it: the chain goes on outside, and says so."""
+    where = ("Nodes=n2", "CoreCnt=2", "Flags=IGNORE_JOBS", "Duration=10", "Users=ckptrunlab", "StartTime=now")
+    jobs.lab.admin("scontrol", "create", "reservation", "ReservationName=course", *where)
+    jobs.submit("--reservation=course", jobs.script(f"exec {endless(jobs, 'it')}"))
+    jobs.until_event("started")
+    jobs.lab.admin("scontrol", "update", "reservation=course", "EndTime=now")
+    jobs.until(lambda: jobs.outcomes() == ["continued", "continued", "stopped"] or None)
+    assert "reservation course ends before the next job could start" in jobs.log()
