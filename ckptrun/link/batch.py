@@ -257,8 +257,7 @@ class BatchLink:
     def _submission(self, delay_s: float) -> Procedure[Result]:
         yield from self._same.ask()
         left_s = self._job_ends_at - time.monotonic() if self._job_ends_at is not None else 0.0
-        name = self._record.fields.get("Reservation", "")
-        yield from self._same.leave_reservation(name, time.time() + max(left_s, 0.0), messages.say)
+        yield from self._same.leave_reservation(time.time() + max(left_s, 0.0), messages.say)
         return (yield from handover.hand_over(self._office(delay_s)))
 
     def _office(self, delay_s: float = 0.0) -> Office:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from ckptrun.chain.links import LinkFiles
 from ckptrun.link.errands import Pause, Procedure
 from ckptrun.slurm import commands, environment, parse
-from ckptrun.slurm.fidelity import NO_RESERVATION, Same, without_reservation
+from ckptrun.slurm.fidelity import Same, reservation_of, without_reservation
 from ckptrun.slurm.parse import Answer, JobId, Queued
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
@@ -122,8 +122,8 @@ def hand_over(office: Office) -> Procedure[Result]:
             continue
         files.note_refused(answer.said)
         unknown_since = None
-        if answer.answer is Answer.REFUSED and parse.no_reservation(answer.said) and NO_RESERVATION not in office.same.options:
-            office.say(f"sbatch: {answer.said}; submitting the next job without it")
+        if answer.answer is Answer.REFUSED and reservation_of(office.same) is not None:
+            office.say(f"sbatch: {answer.said}; trying without its reservation")
             office = office._replace(same=without_reservation(office.same))
             continue
         if answer.answer is Answer.REFUSED:

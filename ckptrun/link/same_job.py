@@ -77,15 +77,19 @@ class SameJob:
             self._keep()
         self._say_doubts()
 
-    def leave_reservation(self, name: str, over_at: float, say: Callable[[str], None]) -> Procedure[None]:
-        """Leave a reservation that ends before this job is over: its successor would be held when the reservation is deleted."""
-        if name in ("", "(null)"):
+    def leave_reservation(self, over_at: float, say: Callable[[str], None]) -> Procedure[None]:
+        """Leave a reservation that ends before this job is over (`over_at`, Unix time).
+
+        A successor in it would be held for ever when the reservation is deleted.
+        """
+        name = fidelity.reservation_of(self.same)
+        if name is None:
             return
         said = yield commands.show_reservation(name)
         assert said is not None
         ends_at = parse.reservation_ends_at(said.code, said.out, said.err)
         if ends_at is not None and ends_at <= over_at:
-            say(f"reservation {name} ends before the next job could start: it is submitted without it")
+            say(f"reservation {name} is over before the next job could start: it is submitted without it")
             self.same = fidelity.without_reservation(self.same)
 
     def _say_doubts(self) -> None:

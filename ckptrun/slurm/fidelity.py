@@ -86,13 +86,16 @@ def same_job(evidence: Evidence) -> Same:
     return _from_record(evidence, arguments, doubts)
 
 
+def reservation_of(same: Same) -> str | None:
+    """Return the reservation that the job is submitted into, None for none, and for a list, of which Slurm takes what there is."""
+    name = next((option.partition("=")[2] for option in same.options if option.startswith("--reservation=")), "")
+    return name if name and "," not in name else None
+
+
 def without_reservation(same: Same) -> Same:
     """Return how the job is submitted outside its reservation: an empty name takes back the one that the script gives."""
     kept = tuple(option for option in same.options if not option.startswith("--reservation="))
-    return same._replace(options=(*kept, NO_RESERVATION))
-
-
-NO_RESERVATION = "--reservation="
+    return same._replace(options=(*kept, "--reservation="))
 
 
 # --- from a command line
@@ -215,6 +218,9 @@ def _finish(
     if _log_is_fixed(evidence):
         wanted = [(one, where) for one, where in wanted if one.name != "open-mode"]
         wanted.append((Given("open-mode", "append"), "its log has a fixed name"))
+    # Named even where the script does: whoever finds out that it is over can leave it out.
+    if (reservation := fields.get("Reservation", "(null)")) != "(null)" and all(one.name != "reservation" for one, _ in wanted):
+        wanted.append((Given("reservation", reservation), "the job's record"))
     wanted.append((Given("chdir", evidence.record.directory), "the job's record"))
     kept = _kept_variables(evidence, variables)
     learned = [(one.word, where) for one, where in wanted]

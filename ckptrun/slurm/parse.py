@@ -204,11 +204,6 @@ def reservation_ends_at(code: int | None, out: str, err: str) -> float | None:
     return 0.0 if "not found" in out + err else None
 
 
-def no_reservation(said: str) -> bool:
-    """Return whether a submission was refused because its reservation is over, or is not this user's any more."""
-    return re.search(r"reservation (?:is )?(?:invalid|not)|Access denied to requested reservation", said, re.IGNORECASE) is not None
-
-
 def _said(err: str) -> str:
     """Return the last line that a command said, without its own name."""
     lines = [line.strip() for line in err.splitlines() if line.strip()]
