@@ -13,6 +13,8 @@ from ckptrun.slurm.parse import NAMES_FORMAT, QUEUE_FORMAT, JobId
 
 _READ_S = 30.0
 _SUBMIT_S = 40.0
+# Asked on the way to the hand-over: a slurmdbd that hangs must not cost the successor.
+_ACCOUNTING_S = 5.0
 
 
 class Call(NamedTuple):
@@ -59,7 +61,7 @@ def show_reservation(name: str) -> Call:
 
 def submit_line(job: JobId) -> Call:
     """Ask accounting for the command line of a submission, which it learns some seconds late. It may not exist."""
-    return Call(("sacct", "-n", "-P", "-X", "-j", str(job), "-o", "jobid,submitline"), _READ_S)
+    return Call(("sacct", "-n", "-P", "-X", "-j", str(job), "-o", "jobid,submitline"), _ACCOUNTING_S)
 
 
 def queue_of_user() -> Call:

@@ -14,7 +14,12 @@ from ckptrun.slurm.read_back import HIDDEN
 from ckptrun.slurm.sbatch_options import read, script_options
 from tests.end_to_end.jobs import Jobs
 
-SHORT = "--time-limit 6s --margin 2s"
+
+def endless(jobs: Jobs, name: str, *words: str) -> str:
+    """Return the line that runs a training for three links, each of which ends by saying "run me again" after 1.5 s."""
+    own = f"ckptrun --checkpoint {jobs.folder}/ck-{name} --max-links 3 --again-exit 85 --time-limit 10s --margin 2s"
+    counter = f"python {jobs.lab.home}/counter.py {jobs.folder}/ck-{name} 3 0.5 --only-asked --exit 85 --hear USR1"
+    return f"{own} {counter} {' '.join(words)}".strip()
 
 
 class Pack(NamedTuple):
@@ -67,8 +72,6 @@ def submit_all(jobs: Jobs) -> None:
     ids = []
     for name, pack in PACKS.items():
         word = name.replace(" ", "-")
-        own = f"exec ckptrun --checkpoint {jobs.folder}/ck-{word} --max-links 3 --time-limit 5s --margin 2s"
-        training = f"python {jobs.lab.home}/counter.py {jobs.folder}/ck-{word} 1000 0.4 --hear USR1"
         show = f"{jobs.folder}/{word}.$SLURM_JOB_ID"
         lines = [
             "#!/bin/bash",
@@ -76,7 +79,7 @@ def submit_all(jobs: Jobs) -> None:
             f"scontrol -o -d show job $SLURM_JOB_ID > {show}.record",
             f"squeue -h -j $SLURM_JOB_ID -O STDOUT:900,STDERR:900,STDIN:900,wckey:90 > {show}.names",
             f"env | grep ^SLURM > {show}.variables",
-            f"{own} {training}",
+            f"exec {endless(jobs, word)}",
         ]
         jobs.run("tee", jobs.folder / f"{word}.sh", input="\n".join(lines) + "\n")
         typed, variables = (shlex.split(text.replace("{}", str(jobs.folder))) for text in (pack.typed, pack.variables))
@@ -142,8 +145,8 @@ def assert_hidden_options_go_on_or_are_said(jobs: Jobs, name: str, pack: Pack, a
     line = read(shlex.split(pack.typed))
     assert line is not None
     typed = {f"--{option.name}" for option in line.options} & hidden
-    (log,) = [text for text in chain_logs(jobs) if f"ck-{name} " in text or f"ck-{name}/" in text]
-    chain = next(path for path in jobs.state.glob("chains/*/chain.json") if f"ck-{name}" in path.read_text())
+    chain = next(path for path in jobs.state.glob("chains/*/chain.json") if f'ck-{name}"' in path.read_text())
+    (log,) = [text for text in chain_logs(jobs) if f"link 1 of {chain.parent.name}," in text]
     same = json.loads(chain.read_text())["slurm"]["same"]
     given = {option.partition("=")[0] for option in same["options"]}
     if accounting:
@@ -171,15 +174,6 @@ def test_the_table_is_large_enough() -> None:
     variables = {word.split("=")[0] for pack in PACKS.values() for word in pack.variables.split()}
     assert len(typed | written) >= 60
     assert len(written) >= 8 and len(variables) >= 12
-
-
-ENDLESS = "--max-links 3 --time-limit 5s --margin 2s"
-
-
-def endless(jobs: Jobs, name: str, *words: str) -> str:
-    """Return the line that runs a training without end for three links."""
-    counter = f"python {jobs.lab.home}/counter.py {jobs.folder}/ck-{name} 1000 0.4 --hear USR1"
-    return f"ckptrun --checkpoint {jobs.folder}/ck-{name} {ENDLESS} {counter} {' '.join(words)}".strip()
 
 
 @pytest.mark.parametrize("execute", ["exec ", ""], ids=["exec", "child"])
