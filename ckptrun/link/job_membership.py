@@ -80,8 +80,15 @@ class Inside:
             chain = f"{place.folder.id}; this job is its link {place.link}"
             plan = from_json((place.folder.facts() or {}).get("plan") or {})._replace(command=self._plan.command)
         script = self._ask(_once(commands.batch_script(self._here.job))).out if record.batch else ""
-        same = self._ask(same_job.find_out(self._here, record, script, plan.command)).same
-        successor = ["the next job: the same script, with", *(f"  {option} ({where})" for option, where in same.learned)]
+        if place.folder is None:
+            same = self._ask(same_job.find_out(self._here, record, script, plan.command)).same
+        else:
+            known = (place.folder.facts() or {}).get("slurm") or {}
+            same = fidelity.from_json(known.get("same") or {}, os.getcwd())
+        successor = [
+            f"the next job, learned from {same.source}: the same script, with",
+            *(f"  {option} ({where})" for option, where in same.learned),
+        ]
         successor += [f"  arguments: {shlex.join(same.arguments)}"] if same.arguments else []
         job = InJob(chain, place.link, events, record.end_at, (*successor, *same.doubts))
         return describe_in_job(plan, job)

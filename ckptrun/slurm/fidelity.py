@@ -24,7 +24,7 @@ from ckptrun.slurm.read_back import HIDDEN, PROVIDERS, READABLE, Shown, fits, is
 from ckptrun.slurm.sbatch_options import MEMORY, Given, Takes, effective, exported_names
 from ckptrun.slurm.submit_line import Job, Refusal, read_line
 
-TYPED, LINE, RECORD = "command line as typed", "accounting", "job record"
+TYPED, LINE, RECORD = "the command line as typed", "accounting", "the job's record"
 _LINE_WHERE = "sbatch's command line, from accounting"
 
 
@@ -113,8 +113,9 @@ def _again(
         wanted.append((Given("export", exported_names(named["export"])), where))
     variables = _variables(evidence, tuple(named))
     said = {*named, *sbatch_options.script_options(evidence.script), *variables}
-    if "job-name" not in said:
-        wanted.append((Given("job-name", read_back.BY_NAME["job-name"].read(evidence.shown)), "the job's record"))
+    name = read_back.BY_NAME["job-name"].read(evidence.shown)
+    if "job-name" not in said and name is not None:  # else it would be called after our copy of the script
+        wanted.append((Given("job-name", name), "the job's record"))
     return _finish(evidence, wanted, variables, arguments, doubts, source)
 
 
@@ -170,8 +171,6 @@ def _is_left(name: str, seen: str, said: str | None, script: Mapping[str, str], 
         return True
     if name == "nodes" and said is None:
         return seen == "1"
-    if name == "time" and said is None:
-        return seen == ""
     if name == "mem" and said is None and seen == "0":
         return "mem=" not in evidence.shown.fields.get("TRES", "")
     if name == "export" and "export" in script and "SLURM_EXPORT_ENV" in evidence.script:

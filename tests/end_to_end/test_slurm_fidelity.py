@@ -154,7 +154,7 @@ def assert_hidden_options_go_on_or_are_said(jobs: Jobs, name: str, pack: Pack, a
         assert typed <= given
         assert "write it into the script" not in log
     else:
-        assert same["source"] == "job record"
+        assert same["source"] == "the job's record"
         assert all(option in log for option in typed - given)
     if "SIGNAL" in pack.variables:
         assert dict(same["variables"])["SBATCH_SIGNAL"] == "USR1@60"

@@ -125,6 +125,6 @@ def test_the_words_of_whoever_submitted_come_first() -> None:
     case = PLAIN[0]
     typed = ("-A", "other", "-H", "--export=ALL,K=v", "show.sh", "two  words", "")
     same = same_job(evidence(case, "#!/bin/sh\n")._replace(typed=typed, line="sbatch nonsense"))
-    assert same.source == "command line as typed"
+    assert same.source == "the command line as typed"
     assert same.arguments == ("two  words", "")
     assert options_of(same) == {"account": "other", "export": "ALL,K", "job-name": "show.sh", "chdir": "/lab/home/exp"}
