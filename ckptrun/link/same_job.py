@@ -1,7 +1,7 @@
 """How this job's like is submitted: the evidence is gathered at link 1, and accounting is asked for the command line.
 
 Accounting learns of a job some seconds after its submission. About one that started at once it may know nothing yet, and is asked a
-second time, the last: when those seconds are over, or with the ask, whichever comes first. What is learned then is written into
+second time when those seconds are over, and before a successor is submitted earlier than that. What is learned then is written into
 `chain.json` in place of what the record alone could tell.
 """
 
@@ -40,6 +40,7 @@ class SameJob:
         self._folder: ChainFolder | None = None
         self._ask_at = 0.0
         self._more: list[str] = []
+        self._said = False
         self._doubtful: Callable[[str], None] = _nobody
 
     def is_open(self) -> bool:
@@ -64,7 +65,7 @@ class SameJob:
         yield from self.ask()
 
     def ask(self) -> Procedure[None]:
-        """Ask accounting now, if nobody has yet."""
+        """Ask accounting, if it is still to be asked; too early, and it knows nothing, it is asked again when its time has come."""
         evidence, here = self._evidence, self._here
         if evidence is None or here is None:
             return
@@ -75,6 +76,8 @@ class SameJob:
         if line is not None:
             self.same = fidelity.same_job(evidence._replace(line=line))
             self._keep()
+        elif said.code == 0 and time.time() < self._ask_at:
+            self._evidence = evidence
         self._say_doubts()
 
     def leave_reservation(self, over_at: float, say: Callable[[str], None]) -> Procedure[None]:
@@ -93,8 +96,10 @@ class SameJob:
             self.same = fidelity.without_reservation(self.same)
 
     def _say_doubts(self) -> None:
-        for doubt in (*self.same.doubts, *self._more):
-            self._doubtful(doubt)
+        if not self._said:
+            self._said = True
+            for doubt in (*self.same.doubts, *self._more):
+                self._doubtful(doubt)
 
     def _keep(self) -> None:
         """Write what is known now into `chain.json`. What cannot be written stays as it was at the start."""

@@ -312,15 +312,16 @@ def test_a_heterogeneous_job_is_refused_at_once(jobs: Jobs) -> None:
     assert (jobs.folder / "once").exists()
 
 
-def test_a_job_that_started_at_once_is_asked_about_later(jobs: Jobs) -> None:
+@pytest.mark.parametrize("successor", ["checkpoint", "start"])
+def test_a_job_that_started_at_once_is_asked_about_later(jobs: Jobs, successor: str) -> None:
     """Accounting knew nothing yet at the start: asked again while the training runs, and what no job shows is known after all."""
-    command = jobs.counter(1000, 0.2, "--hear USR1", options="--time-limit 90s")
+    command = jobs.counter(1000, 0.2, "--hear USR1", options=f"--time-limit 90s --successor {successor}")
     jobs.submit("--signal=B:USR1@70", "--propagate=CORE", jobs.script(command))
     (chain,) = jobs.until(lambda: list(jobs.state.glob("chains/*/chain.json")) or None)
     jobs.until(lambda: '"accounting"' in chain.read_text() or None)
     options = json.loads(chain.read_text())["slurm"]["same"]["options"]
     assert {"--signal=B:USR1@70", "--propagate=CORE"} <= set(options)
-    assert "write it into the script" not in jobs.log()
+    assert successor == "start" or "write it into the script" not in jobs.log()
     jobs.run("ckptrun", "chain", "stop")
     assert jobs.until_over() == ["stopped"]
 
