@@ -12,6 +12,7 @@ import pytest
 
 from ckptrun.cli.options import OPTIONS, SUBCOMMANDS
 from ckptrun.plan import Plan
+from ckptrun.slurm import sbatch_options
 from tests.end_to_end.harness import Ckptrun
 from tests.end_to_end.jobs import Jobs
 
@@ -52,7 +53,7 @@ def test_every_option_and_subcommand_is_documented() -> None:
 def test_readme_options_exist() -> None:
     """No page names an option that there is not."""
     known = {option.name for option in OPTIONS} | {"--version", "--json", "--quiet", "--editable", "--write"}
-    sbatch = {"--job-name", "--time", "--gres", "--output", "--signal"}
+    sbatch = {f"--{option.name}" for option in sbatch_options.OPTIONS}
     for page in PAGES:
         for name in re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", page.read_text()):
             assert name in known | sbatch, f"{page.name}: {name}"

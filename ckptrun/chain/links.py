@@ -62,6 +62,17 @@ class LinkFiles:
             return None
 
     @property
+    def turn(self) -> int:
+        """Return the turn with which the intent was taken, 0 where there is none."""
+        try:
+            with open(self._intent, encoding="utf-8") as file:
+                found = json.load(file)
+        except (OSError, ValueError):
+            return 0
+        turn = found.get("turn") if isinstance(found, dict) else None
+        return turn if isinstance(turn, int) else 0
+
+    @property
     def refused(self) -> bool:
         """Return whether the last submission was refused for certain."""
         return os.path.exists(self._refused)

@@ -25,11 +25,11 @@ from ckptrun.link.handover import Handed, Office, Result
 from ckptrun.link.job_desk import JobDesk
 from ckptrun.link.one_link import OneLink, Ran, Where, asked_for
 from ckptrun.link.outcome import Decision, End
+from ckptrun.link.same_job import SameJob
 from ckptrun.link.succession import Verdict, wait_behind
 from ckptrun.link.times import Times
 from ckptrun.plan import Plan
 from ckptrun.slurm import commands, parse
-from ckptrun.slurm.fidelity import Same
 from ckptrun.slurm.job import Here
 from ckptrun.slurm.parse import JobRecord, Settings
 from ckptrun.words import Course, Outcome, Reason, Status
@@ -55,7 +55,7 @@ class BatchLink(JobDesk):
         record: JobRecord,
         number: int,
         verdict: Verdict,
-        same: Same,
+        same: SameJob,
         script: str,
         settings: Settings,
         errands: Errands,
@@ -127,7 +127,8 @@ class BatchLink(JobDesk):
             kill_wait_s=self._settings.kill_wait_s,
         )
         try:
-            ran = link.supervise(resumption, policy, self, {"SLURM_DISABLE_STATUS": "1"}, self._crew)
+            variables = {"SLURM_DISABLE_STATUS": "1", **self._same.array, **self._same.lists}
+            ran = link.supervise(resumption, policy, self, variables, self._crew)
         except CkptrunError:
             self._take_back_now()
             raise
@@ -154,8 +155,7 @@ class BatchLink(JobDesk):
         return min(limits, default=None)
 
     def _say_what_is_missing(self) -> None:
-        for doubt in self._same.doubts:
-            messages.say(doubt)
+        self._errands.begin(self._same.begin(self._folder, messages.say), lambda _none: None)
         if not self._here.batch_shell and self._here.step is None:
             messages.say(
                 "the script starts ckptrun without `exec`: a cancel, a requeue and the limit end the script, and ckptrun hears "
@@ -247,18 +247,22 @@ class BatchLink(JobDesk):
 
     def _begin_handing(self, delay_s: float) -> None:
         self._handing, self._handed = True, None
-        self._errands.begin(handover.hand_over(self._office(delay_s)), self._told_of_successor)
+        self._errands.begin(self._submission(delay_s), self._told_of_successor)
+
+    def _submission(self, delay_s: float) -> Procedure[Result]:
+        yield from self._same.ask()
+        left_s = self._job_ends_at - time.monotonic() if self._job_ends_at is not None else 0.0
+        yield from self._same.leave_reservation(time.time() + max(left_s, 0.0), messages.say)
+        return (yield from handover.hand_over(self._office(delay_s)))
 
     def _office(self, delay_s: float = 0.0) -> Office:
-        directory = os.environ.get("SLURM_SUBMIT_DIR") or self._same.directory
         return Office(
             self._here.job,
             self._record.restarts,
             self._files,
-            self._same,
-            dict(os.environ),
+            self._same.same,
+            self._same.environment,
             self._start_turn,
-            directory,
             lambda: self._replaced or self._link.is_replaced(),
             messages.say,
             self._settings.min_job_age_s,

@@ -172,7 +172,9 @@ class Errands:
             errand.until = time.monotonic() + step.seconds
             return
         environment = step.environment if step.environment is not None else _readers_environment(os.environ.items())
-        errand.apart = child.start_apart(step.argv, environment, step.directory)
+        # Found with our own PATH: the command's environment may be the submission's, before the script loaded Slurm's module.
+        program = child.find(step.argv[0]) or step.argv[0]
+        errand.apart = child.start_apart((program, *step.argv[1:]), environment, step.directory)
         errand.texts = {errand.apart.out: bytearray(), errand.apart.err: bytearray()}
         errand.ended, errand.code = False, None
         errand.until = time.monotonic() + step.timeout_s

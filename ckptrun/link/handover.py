@@ -21,7 +21,7 @@ from typing import NamedTuple
 from ckptrun.chain.links import LinkFiles
 from ckptrun.link.errands import Pause, Procedure
 from ckptrun.slurm import commands, environment, parse
-from ckptrun.slurm.fidelity import Same
+from ckptrun.slurm.fidelity import Same, reservation_of, without_reservation
 from ckptrun.slurm.parse import Answer, JobId, Queued
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
@@ -30,7 +30,15 @@ _FIRST_LOOK_S = 10.0
 # Reasons for which an accepted job never starts, however long it waits.
 NEVER = frozenset(
     {
-        *("PartitionTimeLimit", "PartitionNodeLimit", "BadConstraints", "DependencyNeverSatisfied", "InvalidAccount", "InvalidQOS"),
+        *(
+            "PartitionTimeLimit",
+            "PartitionNodeLimit",
+            "ReservationDeleted",
+            "BadConstraints",
+            "DependencyNeverSatisfied",
+            "InvalidAccount",
+            "InvalidQOS",
+        ),
         *("AssocMaxWallDurationPerJobLimit", "QOSMaxWallDurationPerJobLimit"),
     }
 )
@@ -65,7 +73,6 @@ class Office(NamedTuple):
     same: Same
     own_environment: Mapping[str, str]
     base: int
-    directory: str
     replaced: Callable[[], bool]
     say: Callable[[str], None]
     min_job_age_s: float = 300.0
@@ -115,6 +122,10 @@ def hand_over(office: Office) -> Procedure[Result]:
             continue
         files.note_refused(answer.said)
         unknown_since = None
+        if answer.answer is Answer.REFUSED and reservation_of(office.same) is not None:
+            office.say(f"sbatch: {answer.said}; trying without its reservation")
+            office = office._replace(same=without_reservation(office.same))
+            continue
         if answer.answer is Answer.REFUSED:
             return Result(Handed.REFUSED, said=answer.said)
         office.say(f"sbatch: {answer.said}; trying again")
@@ -128,8 +139,9 @@ def _submission(office: Office) -> commands.Call:
         options.append(f"--array={office.job.task}")
     if office.delay_s:
         options.append(f"--begin=now+{office.delay_s:.0f}")
-    variables = environment.successors(office.own_environment, office.base)
-    return commands.submit(tuple(options), office.files.script, office.same.arguments, variables, office.directory)
+    same = office.same
+    variables = environment.successors(office.own_environment, office.base, same.variables)
+    return commands.submit(tuple(options), office.files.script, same.arguments, variables, same.directory)
 
 
 def _job_is_ours(office: Office) -> Procedure[bool | None]:

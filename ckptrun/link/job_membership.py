@@ -13,11 +13,12 @@ from ckptrun import __version__
 from ckptrun.chain import claims, home, jobs
 from ckptrun.chain.history import History, read_events
 from ckptrun.chain.home import ChainFolder
+from ckptrun.chain.links import LinkFiles
 from ckptrun.chain.state import final_outcome, highest_link, why_live
 from ckptrun.chain.turns import Turn, Turns
 from ckptrun.early import HUP, INT, TERM, Handlers
 from ckptrun.errors import CkptrunError, Refused, Stranded, TurnTaken
-from ckptrun.link import messages, relay, succession
+from ckptrun.link import messages, relay, same_job, succession
 from ckptrun.link.batch import BatchLink
 from ckptrun.link.crew import Crew, exit_code, lead_of
 from ckptrun.link.dry_run import InJob, describe_in_job
@@ -25,10 +26,10 @@ from ckptrun.link.errands import Errands, Pause, Procedure
 from ckptrun.link.job_desk import JobDesk
 from ckptrun.link.one_link import Where
 from ckptrun.link.people import live_job
+from ckptrun.link.same_job import SameJob
 from ckptrun.link.succession import Place, Verdict
 from ckptrun.plan import Plan, from_json, to_json
-from ckptrun.slurm import commands, fidelity, parse
-from ckptrun.slurm.fidelity import Same
+from ckptrun.slurm import commands, environment, fidelity, parse
 from ckptrun.slurm.job import Here, has_clients
 from ckptrun.slurm.parse import JobRecord, Queued, Settings
 from ckptrun.words import Outcome
@@ -94,7 +95,7 @@ class Inside:
             return int(begun.facts["code"]) if begun is not None else Stranded.exit_code
         command = self._plan.command + tuple(begun.facts["appended"])
         environment = dict(os.environ) | begun.facts["variables"]
-        environment.pop("CKPTRUN_BASE", None)
+        environment.pop("SLURM_CKPTRUN_BASE", None)
         own = relay.run_relay(command, lead_of(begun), environment, self._handlers)
         # No signal hurries this: the leader has heard it, too.
         over = self._errands.wait_for(crew.wait_for("over"), self._handlers, lambda _number: None)
@@ -150,8 +151,15 @@ class Inside:
             chain = f"{place.folder.id}; this job is its link {place.link}"
             plan = from_json((place.folder.facts() or {}).get("plan") or {})._replace(command=self._plan.command)
         script = self._ask(_once(commands.batch_script(self._here.job))).out if record.batch else ""
-        same = fidelity.same_job(script, record, self._ask(_log_names(self._here)), os.environ, plan.command)
-        successor = ["the next job: the same script, with", *(f"  {option} ({where})" for option, where in same.learned)]
+        if place.folder is None:
+            same = self._ask(same_job.find_out(self._here, record, script, plan.command)).same
+        else:
+            known = (place.folder.facts() or {}).get("slurm") or {}
+            same = fidelity.from_json(known.get("same") or {}, os.getcwd())
+        successor = [
+            f"the next job, learned from {same.source}: the same script, with",
+            *(f"  {option} ({where})" for option, where in same.learned),
+        ]
         successor += [f"  arguments: {shlex.join(same.arguments)}"] if same.arguments else []
         job = InJob(chain, place.link, events, record.end_at, (*successor, *same.doubts))
         return describe_in_job(plan, job)
@@ -174,8 +182,8 @@ class Inside:
         place: Place = found
         if place.folder is None:
             return self._begin(place)
-        base = os.environ.get("CKPTRUN_BASE", "")
-        verdict: Verdict = self._ask(succession.judge(place, self._here, int(base) if base.isdigit() else 0))
+        base = environment.base_of(os.environ) or self._noted_base(place.folder, place.link)
+        verdict: Verdict = self._ask(succession.judge(place, self._here, base))
         self._tell_of_predecessor(place, verdict)
         if not verdict.go:
             messages.say(verdict.why)
@@ -186,6 +194,11 @@ class Inside:
         plan = from_json(facts.get("plan") or {})._replace(command=self._plan.command, chain=None)
         return self._run(plan, place, place.folder, verdict, facts)
 
+    def _noted_base(self, folder: ChainFolder, link: int) -> int:
+        """Return the base of a job that its submitter has noted: with `--export-file` no variable of ours arrives."""
+        files = LinkFiles(folder, link)
+        return files.turn if files.job == str(self._here.job) else 0
+
     def _ask(self, procedure: Procedure[Any]) -> Any:
         return self._errands.wait_for(procedure, self._handlers, self._heard)
 
@@ -194,12 +207,18 @@ class Inside:
         if number in (HUP, INT, TERM):
             raise _EndedBySignal(number)
 
-    def _run(self, plan: Plan, place: Place, folder: ChainFolder, verdict: Verdict, facts: dict[str, Any]) -> int:
+    def _run(
+        self,
+        plan: Plan,
+        place: Place,
+        folder: ChainFolder,
+        verdict: Verdict,
+        facts: dict[str, Any],
+        same: SameJob | None = None,
+    ) -> int:
         slurm = facts.get("slurm") or {}
-        known = slurm.get("same") or {}
-        same = Same(tuple(known.get("options", ())), tuple(known.get("arguments", ())), str(known.get("directory", os.getcwd())))
-        if place.link == 1:
-            same = same._replace(doubts=tuple(known.get("doubts", ())))
+        if same is None:
+            same = same_job.of_link(fidelity.from_json(slurm.get("same") or {}, os.getcwd()), slurm.get("array") or {})
         settings = Settings(**slurm["settings"]) if slurm.get("settings") else Settings()
         with open(folder.script, encoding="utf-8", errors="surrogateescape") as file:
             script = file.read()
@@ -232,20 +251,17 @@ class Inside:
     # --- link 1
 
     def _begin(self, place: Place) -> int:
-        if not place.record.batch and self._plan.max_links != 1:
-            raise Refused(
-                f"job {self._here.job} has no batch script: nothing could be resubmitted. Submit a script whose last line is "
-                "`exec ckptrun ...` with sbatch, or say --max-links 1 to run one link here"
-            )
+        self._refuse_what_cannot_go_on(place)
         script = self._script(place)
         joined = self._known_chain()
         if joined is not None and final_outcome(Turns(joined.turns).read()) == "complete":
             messages.say(f"chain {joined.id} is complete; nothing is started. Another --chain NAME begins a new one")
             return 0
-        logs = self._ask(_log_names(self._here))
-        same = fidelity.same_job(script, place.record, logs, os.environ, self._plan.command)
+        same: SameJob = self._ask(same_job.find_out(self._here, place.record, script, self._plan.command))
+        self._keep_throttle(place.record, same)
         settings: Settings = self._ask(_settings())
-        slurm = {"same": same._asdict(), "settings": settings._asdict(), "cluster": self._here.cluster, "job": str(self._here.job)}
+        slurm: dict[str, Any] = {"same": same.same._asdict(), "array": same.array, "settings": settings._asdict()}
+        slurm |= {"cluster": self._here.cluster, "job": str(self._here.job)}
         if joined is not None:
             return self._join(joined, place, script)
         folder = self._create(place, script, slurm)
@@ -256,7 +272,32 @@ class Inside:
                 f"another ckptrun leads job {self._here.job}. Put the second training into a job of its own, or start it below the "
                 "first one's command"
             )
-        return self._run(self._plan, place, folder, Verdict(True), folder.facts() or {})
+        return self._run(self._plan, place, folder, Verdict(True), folder.facts() or {}, same)
+
+    def _refuse_what_cannot_go_on(self, place: Place) -> None:
+        if self._plan.max_links == 1:
+            return
+        if not place.record.batch:
+            raise Refused(
+                f"job {self._here.job} has no batch script: nothing could be resubmitted. Submit a script whose last line is "
+                "`exec ckptrun ...` with sbatch, or say --max-links 1 to run one link here"
+            )
+        if "HetJobId" in place.record.fields:
+            raise Refused(
+                f"job {self._here.job} is heterogeneous (`#SBATCH hetjob`, or `:` on sbatch's command line): its parts cannot be "
+                "submitted again as they were. Make it one job with one set of options, or say --max-links 1 to run one link here"
+            )
+
+    def _keep_throttle(self, record: JobRecord, same: SameJob) -> None:
+        """Let `auto` mean requeue for a task of an array with a throttle: what is submitted anew is no part of the array."""
+        throttle = record.fields.get("ArrayTaskThrottle", "0")
+        if throttle in ("0", "") or self._plan.continue_with == "requeue":
+            return
+        if self._plan.continue_with == "auto" and record.requeue:
+            self._plan = self._plan._replace(continue_with="requeue")
+            return
+        why = "--continue-with resubmit" if self._plan.continue_with == "resubmit" else "--no-requeue"
+        same.doubt(f"with {why} the array's throttle %{throttle} does not hold for the next jobs: each is an array of its own")
 
     def _script(self, place: Place) -> str:
         if not place.record.batch:
@@ -354,13 +395,6 @@ def _queue() -> Procedure[tuple[Queued, ...] | None]:
     said = yield commands.queue_of_user()
     assert said is not None
     return parse.queue(said.out) if said.code == 0 else None
-
-
-def _log_names(here: Here) -> Procedure[tuple[str, str]]:
-    said = yield commands.log_names(here.job)
-    assert said is not None
-    line = said.out.splitlines()[0] if said.code == 0 and said.out.strip() else ""
-    return line[:4000].strip(), line[4000:].strip()
 
 
 def _settings() -> Procedure[Settings]:

@@ -233,7 +233,7 @@ class OneLink:
             lead = (self.folder.id, self.number, self.attempt, self.folder.mailbox, end_at, self._wanted())
             crew.begin(lead, own | variables, appended)
         environment = dict(os.environ) | own | variables
-        environment.pop("CKPTRUN_BASE", None)
+        environment.pop("SLURM_CKPTRUN_BASE", None)
         child.become_subreaper()
         pid = child.start(command, environment, self.handlers.mask)
         _, boot_id, _, _ = me()

@@ -18,7 +18,7 @@ from ckptrun.early import HUP, INT, TERM, Handlers
 from ckptrun.errors import Refused, Stranded, TurnTaken
 from ckptrun.link import messages
 from ckptrun.link.errands import Errands, Pause, Procedure
-from ckptrun.slurm import commands, environment, parse
+from ckptrun.slurm import commands, environment, fidelity, parse
 from ckptrun.slurm.parse import Answer, JobId, Queued
 
 _AGAIN_S = 3.0
@@ -114,15 +114,15 @@ def _was_cancelled(lines: tuple[Queued, ...]) -> bool:
 
 def _submit(folder: ChainFolder, link: int, base: int) -> Procedure[JobId]:
     facts = folder.facts() or {}
-    same = facts["slurm"]["same"]
+    same = fidelity.from_json(facts["slurm"]["same"], str(facts.get("directory", "/")))
     files = LinkFiles(folder, link)
     with open(folder.script, encoding="utf-8", errors="surrogateescape") as file:
         files.prepare(file.read())
     files.intend("resume", base)
-    variables = environment.successors(os.environ, base)
+    variables = environment.successors(os.environ, base, same.variables)
     task = parse.job_id(str(facts["slurm"].get("job")))
-    options = (*same["options"], *((f"--array={task.task}",) if task is not None and task.task is not None else ()))
-    said = yield commands.submit(options, files.script, tuple(same["arguments"]), variables, same["directory"])
+    options = (*same.options, *((f"--array={task.task}",) if task is not None and task.task is not None else ()))
+    said = yield commands.submit(options, files.script, same.arguments, variables, same.directory)
     assert said is not None
     answer = parse.submission(said.code, said.out, said.err)
     job = answer.job._replace(task=task.task if task is not None else None) if answer.job is not None else None

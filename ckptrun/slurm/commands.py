@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ckptrun.slurm.parse import QUEUE_FORMAT, JobId
+from ckptrun.slurm.parse import NAMES_FORMAT, QUEUE_FORMAT, JobId
 
 _READ_S = 30.0
 _SUBMIT_S = 40.0
+# Asked on the way to the hand-over: a slurmdbd that hangs must not cost the successor.
+_ACCOUNTING_S = 5.0
 
 
 class Call(NamedTuple):
@@ -47,9 +49,19 @@ def show_config() -> Call:
     return Call(("scontrol", "show", "config"), _READ_S)
 
 
-def log_names(job: JobId) -> Call:
-    """Ask for the names of the logs with their patterns; `scontrol show job` has them filled in."""
-    return Call(("squeue", "-h", "-j", str(job), "-O", "STDOUT:4000,STDERR:4000"), _READ_S)
+def names(job: JobId) -> Call:
+    """Ask for the names of output, error and input with their patterns, which `scontrol show job` fills in, and for the wckey."""
+    return Call(("squeue", "-h", "-j", str(job), "-O", NAMES_FORMAT), _READ_S)
+
+
+def show_reservation(name: str) -> Call:
+    """Ask for one reservation's record."""
+    return Call(("scontrol", "-o", "show", "reservation", name), _READ_S)
+
+
+def submit_line(job: JobId) -> Call:
+    """Ask accounting for the command line of a submission, which it learns some seconds late. It may not exist."""
+    return Call(("sacct", "-n", "-P", "-X", "-j", str(job), "-o", "jobid,submitline"), _ACCOUNTING_S)
 
 
 def queue_of_user() -> Call:

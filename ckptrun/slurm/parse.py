@@ -77,8 +77,8 @@ def job_record(text: str) -> JobRecord | None:
     fields: dict[str, str] = {}
     for found in re.finditer(r"(?:^| )([A-Z][A-Za-z:/_]*)=(.*?)(?= [A-Z][A-Za-z:/_]*=|$)", text.strip()):
         fields.setdefault(found[1], found[2].strip())
-    command = re.search(r" Command=(.*?) WorkDir=", text)
-    directory = re.search(r" WorkDir=(.*?) (?:AdminComment=|Comment=|StdErr=|StdIn=|StdOut=|Power=|$)", text)
+    command = re.search(r" Command=(.*?) WorkDir=", text, re.DOTALL)
+    directory = re.search(r" WorkDir=(.*?) (?:AdminComment=|Comment=|StdErr=|StdIn=|StdOut=|Power=|$)", text, re.DOTALL)
     restarts = fields.get("Restarts", "0")
     return JobRecord(
         state=fields.get("JobState", ""),
@@ -140,6 +140,26 @@ def queue(text: str) -> tuple[Queued, ...]:
     return tuple(Queued(*(part.strip() for part in parts)) for parts in lines if len(parts) == 5)
 
 
+_FIELD = "\x1f"
+NAMES_FORMAT = f"STDOUT:4000{_FIELD},STDERR:4000{_FIELD},STDIN:4000{_FIELD},wckey:400"
+
+
+def names(text: str) -> tuple[str, str, str, str]:
+    """Read the line of `squeue -h -O NAMES_FORMAT`: output, error, input, wckey. What is not known is empty."""
+    parts = [part.strip() for part in text.partition("\n")[0].split(_FIELD)]
+    output, error, stdin, wckey = parts if len(parts) == 4 else ["", "", "", ""]
+    return output, error, stdin, wckey
+
+
+def submit_line(text: str, job: JobId) -> str | None:
+    """Read the line of `sacct -n -P -X -o jobid,submitline`; None where accounting does not have it, or not yet.
+
+    The line may hold anything that an argument can, a newline too, so that the text of one job is read as one.
+    """
+    line = text.removeprefix(f"{job}|").removesuffix("\n") if text.startswith(f"{job}|") else ""
+    return line or None
+
+
 class Answer(str, Enum):
     """What became of a submission."""
 
@@ -180,6 +200,14 @@ def submission(code: int | None, out: str, err: str) -> Submission:
     if _UNKNOWN.search(err):
         return Submission(Answer.UNKNOWN, None, said)
     return Submission(Answer.REFUSED, None, said or f"sbatch ended with exit code {code}")
+
+
+def reservation_ends_at(code: int | None, out: str, err: str) -> float | None:
+    """Return when a reservation ends (Unix time): 0 for one that is gone, None where that was not told."""
+    found = re.search(r" EndTime=(\S+)", out)
+    if code == 0 and found:
+        return utc(found[1])
+    return 0.0 if "not found" in out + err else None
 
 
 def _said(err: str) -> str:

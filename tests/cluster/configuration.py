@@ -41,6 +41,7 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 GresTypes=gpu
+Licenses=lic:1000
 
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
@@ -86,7 +87,8 @@ def write(root: Path, first_job_id: int, slurmd_timeout_s: int) -> None:
         (root / folder).mkdir(parents=True)
     etc = root / "etc"
     nodes = "\n".join(
-        f"NodeName={node} NodeHostname={node} NodeAddr=127.0.0.1 Port={_SLURMD_PORT + place} CPUs=64 RealMemory=256000 Gres=gpu:8"
+        f"NodeName={node} NodeHostname={node} NodeAddr=127.0.0.1 Port={_SLURMD_PORT + place} CPUs=64 RealMemory=256000 "
+        f"Gres=gpu:8 Feature=l4"
         for place, node in enumerate(NODES)
     )
     facts = {"root": root, "first_job_id": first_job_id, "nodes": nodes, "slurmd_timeout": slurmd_timeout_s}

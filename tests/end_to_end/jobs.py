@@ -52,7 +52,7 @@ class Jobs:
 
     def run(self, *words: str | Path, check: bool = True, **settings: Any) -> str:
         """Run a command in the user's folder."""
-        return self.lab.run(*words, cwd=self.folder, check=check, env=self.environment, **settings)
+        return self.lab.run(*words, cwd=self.folder, check=check, **{"env": self.environment, **settings})
 
     def submit(self, *words: str | Path) -> str:
         """Submit; return the job's id."""
@@ -87,6 +87,15 @@ class Jobs:
     def after(self, job: str) -> None:
         """Wait until a job is over and gone: another one that waits for it has run."""
         self.run("srun", "-Q", "-p", "batch", "-d", f"afterany:{job}", "true")
+
+    def until_line_is_known(self, job: str) -> None:
+        """Wait until accounting knows how a job was submitted, some seconds after that."""
+        limit_at = time.monotonic() + 60.0
+        while time.monotonic() < limit_at:
+            if self.run("/usr/bin/sacct", "-n", "-P", "-X", "-j", job, "-o", "submitline").strip():
+                return
+            self.run("srun", "-Q", "-p", "batch", "true")
+        raise AssertionError(f"accounting never knew how job {job} was submitted")
 
     def start_requeued(self, job: str) -> None:
         """Let a requeued job start at once: it would wait 121 s, and only somebody who outlives it can say that it need not."""

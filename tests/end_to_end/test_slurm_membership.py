@@ -92,5 +92,5 @@ def test_a_dry_run_inside_a_job(jobs: Jobs) -> None:
     text = jobs.log()
     assert f"chain: a new one, count-{job}" in text
     assert re.search(r"(8 min \d+ s|9 min) after the start .the job's end time", text)
-    assert "--time=00:09:00 (the job's record)" in text
+    assert re.search(r"--time=(00:09:00 \(the job's record\)|9 \(sbatch's command line, from accounting\))", text)
     assert not os.listdir(jobs.state)

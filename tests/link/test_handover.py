@@ -34,7 +34,7 @@ def _office(path: Path) -> Office:
     files = LinkFiles(ChainFolder(str(path / "chains" / "c")), 2)
     files.prepare("#!/bin/bash\n")
     same = Same(("--job-name=x",), ("two words",), str(path))
-    return Office(JobId(5), 0, files, same, {"HOME": "/"}, 1, str(path), lambda: False, lambda _text: None)
+    return Office(JobId(5), 0, files, same, {"HOME": "/"}, 1, lambda: False, lambda _text: None)
 
 
 def queue(office: Office, *lines: str) -> Said:
@@ -84,7 +84,7 @@ def test_the_submission_is_held_and_carries_its_base(office: Office) -> None:
     step = procedure.send(OURS)
     assert isinstance(step, Call)
     assert step.argv == ("sbatch", "--parsable", "--job-name=x", "--dependency=afterany:5", office.files.script, "two words")
-    assert step.environment == {"HOME": "/", "CKPTRUN_BASE": "1"}
+    assert step.environment == {"HOME": "/", "SLURM_CKPTRUN_BASE": "1"}
 
 
 def test_a_job_that_is_not_ours_any_more_submits_nothing(office: Office) -> None:
@@ -178,3 +178,19 @@ def test_an_id_that_was_handed_out_again_is_not_ours(office: Office) -> None:
     foreign = Said(0, "6|PENDING|Priority||/home/other/job.sh\n", "")
     result, programs = play(handover.confirm(office, JobId(6), seen=False), foreign)
     assert (result, programs) == (Result(Handed.LOST, JobId(6)), ["squeue"])
+
+
+def test_a_reservation_that_is_gone_is_left(office: Office) -> None:
+    """sbatch refuses it: submitted again at once without it, and the script's own name of it taken back; once."""
+    gone = Said(1, "", "sbatch: error: Batch job submission failed: Requested reservation is invalid")
+    inside = office._replace(same=office.same._replace(options=("--reservation=course", "--job-name=x")))
+    procedure = handover.hand_over(inside)
+    procedure.send(None)
+    procedure.send(OURS)
+    procedure.send(gone)
+    step = procedure.send(OURS)
+    assert isinstance(step, Call)
+    assert step.argv[2:5] == ("--job-name=x", "--reservation=", "--dependency=afterany:5")
+    with pytest.raises(StopIteration) as ended:
+        procedure.send(gone)
+    assert ended.value.value.handed is Handed.REFUSED

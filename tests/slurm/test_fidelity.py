@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from ckptrun.slurm.environment import successors
-from ckptrun.slurm.fidelity import Same, minutes, same_job, script_options
+from ckptrun.slurm.fidelity import Evidence, Same, same_job
 from ckptrun.slurm.parse import job_record
+from ckptrun.slurm.read_back import Shown, minutes
+from ckptrun.slurm.sbatch_options import script_options
 
 PLAIN = {
     "JobName": "mnist",
@@ -28,7 +30,8 @@ def same(
     record = job_record(f"{text} Command={command} WorkDir=/home/a StdOut=x")
     assert record is not None
     environment = {name[4:]: value for name, value in fields.items() if name.startswith("ENV_")}
-    return same_job(script, record, (logs, logs), environment, argv)
+    shown = Shown(record.fields, environment, (logs, logs, ""), "", record.directory)
+    return same_job(Evidence(script, record, shown, argv))
 
 
 def test_script_options() -> None:
@@ -64,7 +67,8 @@ def test_a_log_with_a_fixed_name_is_appended_to(logs: str, append: bool) -> None
 def test_arguments_are_found_at_the_end_of_our_own_command() -> None:
     """Slurm shows them without quotes; `exec ckptrun python train.py "$@"` has them word for word."""
     found = same('exec ckptrun x "$@"', "/home/a/job.sh a two words", ("python", "x", "a", "two words"))
-    assert (found.arguments, found.doubts) == (("a", "two words"), ())
+    assert found.arguments == ("a", "two words")
+    assert "quotes" not in " ".join(found.doubts)
 
 
 def test_arguments_that_cannot_be_known_are_said() -> None:
@@ -72,7 +76,7 @@ def test_arguments_that_cannot_be_known_are_said() -> None:
     found = same('X="$1"; exec ckptrun x', "/home/a/job.sh a two words", ("python", "x"))
     assert found.arguments == ("a", "two", "words")
     assert "without quotes" in found.doubts[0]
-    assert same("exec ckptrun x", "/home/a/job.sh a two", ("python", "x")).doubts == ()
+    assert "quotes" not in " ".join(same("exec ckptrun x", "/home/a/job.sh a two", ("python", "x")).doubts)
 
 
 @pytest.mark.parametrize(
@@ -125,4 +129,4 @@ def test_what_goes_on_in_the_environment() -> None:
         "CKPTRUN_BASE",
     )
     found = successors(own | dict.fromkeys(leaks, "1"), 7)
-    assert found == own | {"PATH": "/a:/b", "MY_PATH": "x", "CKPTRUN_BASE": "7"}
+    assert found == own | {"PATH": "/a:/b", "MY_PATH": "x", "SLURM_CKPTRUN_BASE": "7"}
