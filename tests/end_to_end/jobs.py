@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,7 @@ class Jobs:
 
     def provide(self, program: Path) -> None:
         """Put a program where all jobs find it. By a rename: a job of another test may start with it in this moment."""
-        temporary = self.lab.home / f".{program.name}.{os.getpid()}"
+        temporary = self.lab.home / f".{program.name}.{os.getpid()}.{threading.get_ident()}"
         shutil.copy(program, temporary)
         temporary.replace(self.lab.home / program.name)
 
@@ -99,12 +100,16 @@ class Jobs:
 
     def start_requeued(self, job: str) -> None:
         """Let a requeued job start at once: it would wait 121 s, and only somebody who outlives it can say that it need not."""
-        seen = []
+        seen: list[str] = []
+        told = False
         end_at = time.monotonic() + 110.0
         while time.monotonic() < end_at:
             seen.append(self.run("squeue", "-h", "-t", "all", "-j", job, "-o", "%T|%r|%S").strip())
-            if seen[-1].startswith("PENDING|BeginTime"):  # said too early, while the job is on its way back, it is forgotten
-                self.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+            if seen[-1].startswith("PENDING|BeginTime"):  # said earlier, while the job is on its way back, it is forgotten
+                # Started within the second in which it was taken away it would fail: its node still refuses that job's credentials.
+                if not told:
+                    self.run("scontrol", "update", f"JobId={job}", "StartTime=now+2")
+                told = True
             elif seen[-1].startswith("COMPLETED") or len([one for one in self.events("started") if one["job"] == job]) > 1:
                 return
             self.run("srun", "-Q", "-p", "batch", "true")

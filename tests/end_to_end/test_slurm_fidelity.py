@@ -218,11 +218,14 @@ def test_the_throttle_of_an_array_holds(jobs: Jobs) -> None:
     line = endless(jobs, "%a").replace(f"counter.py {jobs.folder}/ck-%a", f"counter.py {jobs.folder}/ck-$SLURM_ARRAY_TASK_ID")
     script = jobs.script(f"exec {line.replace('--max-links 3', '--max-links 2')}")
     array = jobs.submit("--array=1-4%2", "--output=%x_%A_%a.out", script)
+    told = set()
     while len(jobs.outcomes()) < 8:
         for task in jobs.run("squeue", "-h", "-r", "-j", array, "-o", "%i|%T|%r").splitlines():
             job, _, state = task.partition("|")
-            if state == "PENDING|BeginTime":
-                jobs.run("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)
+            if state == "PENDING|BeginTime" and job not in told:
+                # As in Jobs.start_requeued: not within the second in which the task was taken away.
+                jobs.run("scontrol", "update", f"JobId={job}", "StartTime=now+2")
+                told.add(job)
         jobs.run("srun", "-Q", "-p", "batch", "true")
     assert sorted(jobs.outcomes()) == ["requeued"] * 4 + ["stopped"] * 4
     changes = sorted((event["at"], 1 if event["event"] == "started" else -1) for event in jobs.events() if event["event"] in WITHIN)
