@@ -1,4 +1,4 @@
-"""A training that counts: `counter.py FOLDER STEPS SECONDS [--hear USR1] [--exit CODE] [--save SECONDS] [--in-place] [--ignore]`.
+"""A training that counts: `counter.py FOLDER STEPS SECONDS [--hear USR1] [--exit CODE] [--save SECONDS] [--ignore] [--deaf]`.
 
 It prints `ready (pid N)`, then `step N` for each step, saves each step (or only when asked), resumes from the newest file, and
 holds a lock so that two of them at once are noticed: the second prints `TWO AT ONCE` and exits with 99.
@@ -21,6 +21,7 @@ parser.add_argument("--exit", type=int, default=0)
 parser.add_argument("--save", type=float, default=0.0)
 parser.add_argument("--only-asked", action="store_true")
 parser.add_argument("--ignore", action="store_true")
+parser.add_argument("--deaf", action="store_true")
 parser.add_argument("--go-on", action="store_true")
 options, extra = parser.parse_known_args()
 
@@ -46,6 +47,8 @@ for name in filter(None, options.hear.split(",")):
 if options.ignore:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
+if options.deaf:  # as a program that is no Python: every signal ends it
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def save(step):

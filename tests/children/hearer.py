@@ -65,7 +65,9 @@ if options.helpers:
     if os.fork() == 0:
         os.close(writer)
         os.set_inheritable(reader, True)
-        os.execv(sys.executable, ["telemetry-core", *sys.argv[:2], "--helper", str(reader)])
+        # Under another name a Python does not find its library by itself.
+        home = {"PYTHONHOME": sys.base_prefix}
+        os.execve(sys.executable, ["telemetry-core", *sys.argv[:2], "--helper", str(reader)], os.environ | home)
 os.close(reader)
 heeded = set(numbers(options.heed or options.hear))
 woken, waker = os.pipe()
