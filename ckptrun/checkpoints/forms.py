@@ -70,7 +70,7 @@ def folder_form(name: str, inside: Set[str]) -> str | None:
     """
     own = {path.partition("/")[0] for path in inside}
     files = {path for path in inside if "/" not in path}
-    if any(path.endswith(".distcp") for path in files):
+    if ".metadata" in files or any(path.endswith(".distcp") for path in files):
         return "distributed"
     if {"saved_model.pb", "saved_model.pbtxt"} & files or "variables/variables.index" in inside:
         return "saved-model"

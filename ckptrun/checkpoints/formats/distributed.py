@@ -9,7 +9,7 @@ import os
 from typing import NamedTuple
 
 from ckptrun.checkpoints.formats import zip  # noqa: A004  # a format's name is its module's
-from ckptrun.checkpoints.formats.found import Cut, Found, truncated, unchecked, whole
+from ckptrun.checkpoints.formats.found import Cut, Found, number_of, truncated, unchecked, whole
 from ckptrun.checkpoints.formats.opcodes import HoldsArrays, Made, Name, Opaque, follow
 from ckptrun.checkpoints.formats.window import Window
 from ckptrun.words import Checkpoint
@@ -31,13 +31,15 @@ def check(checkpoint: Checkpoint, full: bool) -> Found:
     if metadata not in checkpoint.parts:
         return truncated("its .metadata is missing: it was not finished")
     try:
+        if _is_foreign(metadata):
+            return unchecked(".metadata is of a kind that is not known")
         pieces = _pieces(metadata)
     except (Cut, HoldsArrays):
         return truncated(".metadata stops in the middle")
     except Opaque as error:
         return unchecked(f".metadata cannot be followed: {error}")
-    if not pieces and any(part.endswith(".distcp") for part in checkpoint.parts):
-        return unchecked(".metadata is of a kind that is not known")
+    if not pieces:
+        return unchecked(".metadata speaks of no pieces")
     by_file: dict[str, list[Piece]] = {}
     for piece in pieces:
         by_file.setdefault(piece.file, []).append(piece)
@@ -46,8 +48,14 @@ def check(checkpoint: Checkpoint, full: bool) -> Found:
         if why is not None:
             return truncated(f"{name}: {why}")
     return whole(
-        f"{len(by_file)} files hold the {len(pieces)} pieces that .metadata speaks of" + (", checksums right" if full else "")
+        f"all {number_of(len(pieces), 'piece')} stand in {number_of(len(by_file), 'file')}" + (", checksums right" if full else "")
     )
+
+
+def _is_foreign(metadata: str) -> bool:
+    """Return whether a file of that name is no pickle: other programs have such files, too."""
+    with Window(metadata) as data:
+        return data.size > 0 and data.take(0, 1) != b"\x80"
 
 
 def _pieces(metadata: str) -> list[Piece]:

@@ -38,6 +38,8 @@ _BY_SUFFIX = {
     ".bz2": "bzip2",
     ".xz": "xz",
     ".zst": "zstd",
+    ".z": "zlib",
+    ".lzma": "lzma",
 }
 # What these names say wins over first bytes: their formats have none.
 _NAMED = (".json", ".safetensors")

@@ -44,7 +44,7 @@ def check(checkpoint: Checkpoint, full: bool) -> Found:
             found.append((name, check_file(path, full)))
         elif os.path.getsize(path) == 0 and base == "latest":
             return truncated("latest is empty")
-    return all_of(found, "folder")
+    return all_of(found)
 
 
 def _missing(names: set[str]) -> str | None:

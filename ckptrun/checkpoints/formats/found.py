@@ -39,7 +39,7 @@ def unchecked(why: str) -> Found:
     return Found(Verdict.NOT_CHECKED, why)
 
 
-def all_of(parts: list[tuple[str, Found]], form: str) -> Found:
+def all_of(parts: list[tuple[str, Found]]) -> Found:
     """Return what the findings of named parts say together: the first truncated part decides, unchecked ones are counted."""
     for name, found in parts:
         if found.is_truncated:
@@ -47,6 +47,10 @@ def all_of(parts: list[tuple[str, Found]], form: str) -> Found:
     checked = [name for name, found in parts if found.verdict is Verdict.WHOLE]
     if not checked:
         return unchecked("none of its files is in a format that is checked")
-    files = f"{len(checked)} file{'s' if len(checked) != 1 else ''}"
     rest = len(parts) - len(checked)
-    return whole(f"{form}: {files} whole" + (f", {rest} in formats that are not checked" if rest else ""))
+    return whole(f"{number_of(len(checked), 'file')} whole" + (f", {rest} in formats that are not checked" if rest else ""))
+
+
+def number_of(count: int, thing: str) -> str:
+    """Return a number with its noun."""
+    return f"{count} {thing}{'s' if count != 1 else ''}"

@@ -10,17 +10,21 @@ import re
 from ckptrun.checkpoints.formats.found import Cut, Found, truncated, unchecked, whole
 from ckptrun.checkpoints.formats.window import Window
 
-_SPACE = rb"[ \t\r\n]"
-_SIMPLE = rb'(?:-?(?:\d{1,400}(?:\.\d{1,400})?(?:[eE][-+]?\d{1,9})?|Infinity)|NaN|true|false|null|"[^"\\\x00-\x1f]{0,200}")'
+_SPACE = rb"[ \t\r\n]{0,100}"
+_TEXT = rb'"[^"\\\x00-\x1f]{0,200}"'
+_NUMBER = rb"-?(?:\d{1,400}(?:\.\d{1,400})?(?:[eE][-+]?\d{1,9})?|Infinity)"
+_SIMPLE = rb"(?:%s|NaN|true|false|null|%s)" % (_NUMBER, _TEXT)
+_ARRAY = rb"\[%s(?:%s%s(?:,%s%s%s){0,50})?\]" % (_SPACE, _SIMPLE, _SPACE, _SPACE, _SIMPLE, _SPACE)
+_PAIR = rb"%s%s:%s%s%s" % (_TEXT, _SPACE, _SPACE, _SIMPLE, _SPACE)
+_OBJECT = rb"\{%s(?:%s(?:,%s%s){0,50})?\}" % (_SPACE, _PAIR, _SPACE, _PAIR)
+_VALUE = rb"(?:%s|%s|%s)" % (_SIMPLE, _ARRAY, _OBJECT)
 _WORD = re.compile(_SIMPLE)
-_SPACES = re.compile(_SPACE + rb"{1,4096}")
+_SPACES = re.compile(rb"[ \t\r\n]{1,4096}")
 # Many members at once; bounded, because each costs the expression's engine memory until the match ends.
-_ITEMS = re.compile(rb"(?:%s{0,100}%s%s{0,100},){1,2000}" % (_SPACE, _SIMPLE, _SPACE))
-_PAIRS = re.compile(
-    rb'(?:%s{0,100}"[^"\\\x00-\x1f]{0,200}"%s{0,100}:%s{0,100}%s%s{0,100},){1,2000}' % (_SPACE, _SPACE, _SPACE, _SIMPLE, _SPACE)
-)
+_ITEMS = re.compile(rb"(?:%s%s%s,){1,2000}" % (_SPACE, _VALUE, _SPACE))
+_PAIRS = re.compile(rb"(?:%s%s%s:%s%s%s,){1,2000}" % (_SPACE, _TEXT, _SPACE, _SPACE, _VALUE, _SPACE))
 _LONGEST_WORD = 1000
-_DEEPEST = 1_000_000
+_DEEPEST = 100_000
 _MARKS = (b"\xff\xfe", b"\xfe\xff")  # UTF-16
 
 

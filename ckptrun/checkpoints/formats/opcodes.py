@@ -29,7 +29,7 @@ _RUN = re.compile(
 )
 _LONGEST_LINE = 1 << 16
 _LONGEST_NAME = 512
-_MOST_OPCODES = 4_000_000
+_MOST_OPCODES = 2_000_000
 
 
 class HoldsArrays(Exception):

@@ -35,7 +35,7 @@ def check(checkpoint: Checkpoint, full: bool) -> Found:
                 found.append((name, _check_file(data, full)))
         except Cut as error:
             return truncated(f"{name}: {error}")
-    return all_of(found, "orbax")
+    return all_of(found)
 
 
 def _missing(names: set[str]) -> str | None:
@@ -44,6 +44,8 @@ def _missing(names: set[str]) -> str | None:
     if "_CHECKPOINT_METADATA" not in names and ("commit_success.txt" in names or "_METADATA" not in names):
         return "_CHECKPOINT_METADATA"
     for folder in sorted(folders):
+        if os.path.join(folder, "_sharding") in names and os.path.join(folder, "_METADATA") not in names:
+            return os.path.join(folder, "_METADATA")
         above, name = os.path.split(folder)
         if name == "d" and os.path.join(above, _MANIFEST) not in names:
             return os.path.join(above, _MANIFEST)

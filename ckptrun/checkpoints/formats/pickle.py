@@ -24,4 +24,6 @@ def check_stretch(data: Window) -> Found:
         return joblib.check_stretch(data)
     except Cut:
         return truncated("it stops in the middle of a pickle")
+    if not count:
+        return truncated("empty")
     return whole("its opcodes run to the end" if count == 1 else f"{count} pickles whose opcodes run to the end")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ckptrun.checkpoints.formats import zip  # noqa: A004  # a format's name is its module's
-from ckptrun.checkpoints.formats.found import Cut, Found, truncated, unchecked, whole
+from ckptrun.checkpoints.formats.found import Cut, Found, number_of, truncated, unchecked, whole
 from ckptrun.checkpoints.formats.opcodes import Followed, HoldsArrays, Name, Opaque, follow, skim
 from ckptrun.checkpoints.formats.window import Window
 
@@ -97,4 +97,4 @@ def _check_legacy(data: Window) -> Found:
             raise Cut("it ends too early")
     if place != data.size:
         return truncated(f"{data.size - place} bytes follow its last storage")
-    return whole(f"an old PyTorch file with {len(kinds)} storages")
+    return whole(f"an old PyTorch file, {number_of(len(kinds), 'storage')} to its end")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from ckptrun.checkpoints.formats import json
-from ckptrun.checkpoints.formats.found import Cut, Found, truncated, whole
+from ckptrun.checkpoints.formats.found import Cut, Found, number_of, truncated, whole
 from ckptrun.checkpoints.formats.window import Window
 
 _LONGEST_HEADER = 100_000_000  # the library's own bound
@@ -31,7 +31,7 @@ def check(path: str, full: bool) -> Found:
     needed = 8 + length + reach
     if data.size != needed or total != reach:
         return truncated(f"{data.size} bytes of {needed}")
-    return whole(f"{count} tensors, as long as its header says (no checksums in this format)")
+    return whole(f"{number_of(count, 'tensor')}, as long as its header says (no checksums in this format)")
 
 
 def _offsets(header: Window) -> tuple[int, int, int]:

@@ -1,7 +1,7 @@
 """TensorFlow's SavedModel folders: `saved_model.pb`, a protocol buffer, and the variables, a checkpoint of index and shards.
 
-Keras adds `keras_metadata.pb` with one record for each of its objects in the graph, TensorFlow `fingerprint.pb`.
-Source: tensorflow/core/protobuf/saved_model.proto, meta_graph.proto, saved_object_graph.proto, fingerprint.proto.
+Keras adds `keras_metadata.pb` with one record for each of its objects in the graph. `fingerprint.pb` is not looked at: a model
+loads without it. Source: tensorflow/core/protobuf/saved_model.proto, meta_graph.proto, saved_object_graph.proto.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from ckptrun.words import Checkpoint
 _META_GRAPH, _OBJECT_GRAPH, _NODE, _USER_OBJECT, _IDENTIFIER = 2, 7, 1, 4, 1
 _ASSET, _ASSET_NAME = 6, 2
 _LONGEST_TAG_BYTES = 20
-_FINGERPRINTS = {1, 2, 3, 4}
 
 
 def check(checkpoint: Checkpoint, full: bool) -> Found:
@@ -36,9 +35,9 @@ def check(checkpoint: Checkpoint, full: bool) -> Found:
     for name in assets:
         if os.path.join(checkpoint.path, "assets", name) not in checkpoint.parts:
             return truncated(f"assets/{name} is missing")
-    for side, found in (("keras_metadata.pb", _check_keras(checkpoint, objects)), ("fingerprint.pb", _check_prints(checkpoint))):
-        if found is not None:
-            return truncated(f"{side}: {found}")
+    why = _check_keras(checkpoint, objects)
+    if why is not None:
+        return truncated(f"keras_metadata.pb: {why}")
     return _check_variables(checkpoint, full)
 
 
@@ -102,15 +101,3 @@ def _check_keras(checkpoint: Checkpoint, objects: int) -> str | None:
     except Cut as error:
         return str(error)
     return f"{records} records of {objects}" if records < objects else None
-
-
-def _check_prints(checkpoint: Checkpoint) -> str | None:
-    path = os.path.join(checkpoint.path, "fingerprint.pb")
-    if path not in checkpoint.parts:
-        return None  # since TensorFlow 2.12
-    try:
-        with Window(path) as data:
-            found = {number for number, _, _ in _fields(data, 0, data.size)}
-    except Cut as error:
-        return str(error)
-    return None if found >= _FINGERPRINTS else "it stops too early"

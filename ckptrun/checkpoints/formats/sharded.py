@@ -37,7 +37,7 @@ def check_index(index: str, full: bool) -> Found:
             parts.append((name, check_file(os.path.join(folder, name), full)))
         except FileNotFoundError:
             return truncated(f"{name} is missing")
-    return all_of(parts, "sharded")
+    return all_of(parts)
 
 
 def _names(index: str) -> list[str]:

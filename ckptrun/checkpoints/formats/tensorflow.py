@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ckptrun.checkpoints.formats.crc32c import crc32c, masked
-from ckptrun.checkpoints.formats.found import Cut, Found, truncated, whole
+from ckptrun.checkpoints.formats.found import Cut, Found, number_of, truncated, whole
 from ckptrun.checkpoints.formats.protobuf import fields, varint
 from ckptrun.checkpoints.formats.window import PIECE_BYTES, Window
 from ckptrun.words import Checkpoint
@@ -73,7 +73,7 @@ def _check_shards(shards: dict[int, tuple[int, str]], tensors: list[Tensor], ful
         if size < length:
             return truncated(f"shard {number} has {size} bytes of {length}")
     if not full:
-        return whole(f"index and {len(shards)} shard{'s' if len(shards) != 1 else ''} stand")
+        return whole(f"the index and {number_of(len(shards), 'shard')} stand")
     for number, (_, path) in shards.items():
         with Window(path) as data:
             for tensor in (one for one in tensors if one.shard == number and one.size):
@@ -83,7 +83,7 @@ def _check_shards(shards: dict[int, tuple[int, str]], tensors: list[Tensor], ful
                     right = False
                 if not right:
                     return truncated(f"the checksum of {tensor.name.decode(errors='replace')} is wrong")
-    return whole(f"the checksums of {len(tensors)} tensors are right")
+    return whole(f"the checksums of {number_of(len(tensors), 'tensor')} are right")
 
 
 def _checksum(data: Window, tensor: Tensor) -> int:
@@ -120,11 +120,12 @@ def _read(index: Window, full: bool) -> tuple[int, list[Tensor]]:
         raise Cut("it has no footer")
     footer = index.take(place, _FOOTER_BYTES)
     place = 0
-    for _ in range(2):  # the handle of the meta index
-        _, place = varint(footer, place)
+    compare = full or index.size <= _SMALL_INDEX_BYTES
+    meta_offset, place = varint(footer, place)
+    meta_size, place = varint(footer, place)
+    list(_block(index, meta_offset, meta_size, compare))
     offset, place = varint(footer, place)
     size, place = varint(footer, place)
-    compare = full or index.size <= _SMALL_INDEX_BYTES
     shards, tensors = 0, []
     for _, handle in _block(index, offset, size, compare):
         block_offset, place = varint(handle, 0)

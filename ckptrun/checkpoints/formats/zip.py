@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from ckptrun.checkpoints.formats.found import Cut, Found, truncated, whole
+from ckptrun.checkpoints.formats.found import Cut, Found, number_of, truncated, whole
 from ckptrun.checkpoints.formats.window import PIECE_BYTES, Window
 
 STORED, _DEFLATED = 0, 8
@@ -59,8 +59,10 @@ def check_members(data: Window, found: Iterable[Member], full: bool) -> Found:
     if not count:
         return truncated("a zip file without members")
     if full:
-        return whole(f"the checksums of {count - unread} members are right" + (f", {unread} not read" if unread else ""))
-    return whole(f"the directory and {count} members stand")
+        return whole(
+            f"the checksums of {number_of(count - unread, 'member')} are right" + (f", {unread} not read" if unread else "")
+        )
+    return whole(f"the directory and {number_of(count, 'member')} stand")
 
 
 def members(data: Window) -> Iterator[Member]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ckptrun.checkpoints.formats.found import Cut, Found, truncated, whole
+from ckptrun.checkpoints.formats.found import Cut, Found, number_of, truncated, whole
 from ckptrun.checkpoints.formats.window import PIECE_BYTES, Window
 
 MAGIC = b"\x28\xb5\x2f\xfd"
@@ -25,12 +25,12 @@ def check(path: str, full: bool) -> Found:
             unpack = _unpacker() if full else None
             if unpack is not None:
                 unpack(data)
-                return whole(f"{count} frame{'s' if count != 1 else ''} unpacked to the end")
+                return whole(f"{number_of(count, 'frame')} unpacked to the end")
         except Cut as error:
             return truncated(f"no complete zstd file: {error}")
         except _errors() as error:
             return truncated(f"it cannot be unpacked: {error}")
-    return whole(f"{count} complete frame{'s' if count != 1 else ''}")
+    return whole(f"{number_of(count, 'complete frame')}")
 
 
 def behind_frame(data: Window, place: int) -> int:
