@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Set
+
+from ckptrun.words import Checkpoint, Verdict
 
 _NEWEST = re.compile(r'^model_checkpoint_path: "(.*)"$', re.MULTILINE)
 # Format -> the name of its state file. Other formats have none.
@@ -39,3 +42,26 @@ def mend(folder: str, form: str, newest: str | None) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def check(folder: str, forms: Set[str]) -> list[Checkpoint]:
+    """Return the state files of a folder that are cut, or name what is not there, as truncated: their readers would begin anew.
+
+    `forms` are the formats that stand in the folder: other programs, too, have files that are called `latest`.
+    """
+    found = []
+    for form, name in _NAMES.items():
+        path = os.path.join(folder, name)
+        if form not in forms or not os.path.isfile(path):
+            continue
+        newest = named_newest(folder, form)
+        if newest is None:
+            found.append(_truncated(path, form, "it names no checkpoint"))
+        elif not os.path.exists(newest if form == "deepspeed" else f"{newest}.index"):
+            found.append(_truncated(path, form, f"it names {os.path.basename(newest)}, which is not there"))
+    return found
+
+
+def _truncated(path: str, form: str, why: str) -> Checkpoint:
+    state = os.stat(path)
+    return Checkpoint(path, (path,), None, state.st_mtime, state.st_size, Verdict.TRUNCATED, why, form)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ckptrun.checkpoints import state_file
 from ckptrun.checkpoints.find import find_named
 from ckptrun.checkpoints.formats import verify as verify_one
 from ckptrun.words import Checkpoint, Verdict
@@ -39,11 +40,18 @@ def verify(paths: tuple[str, ...], full: bool, as_json: bool) -> int:
             code = max(code, 1)
         for one in found or ():
             rows.append(verify_one(one, full))
-            if not as_json:
-                click.echo(_line(rows[-1]))
+            _say(rows[-1], as_json)
+        for one in state_file.check(path, {one.form for one in found or ()}) if os.path.isdir(path) else ():
+            rows.append(one)
+            _say(one, as_json)
     if as_json:
         click.echo(json.dumps({"schema": "ckptrun/1", "kind": "verify", "data": [_row(one) for one in rows]}, indent=1))
     return max(code, int(any(one.verdict is not Verdict.WHOLE for one in rows)))
+
+
+def _say(one: Checkpoint, as_json: bool) -> None:
+    if not as_json:
+        click.echo(_line(one))
 
 
 def _row(one: Checkpoint) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import importlib
 
 from ckptrun.checkpoints.formats.files import check_file
-from ckptrun.checkpoints.formats.found import Found, truncated
+from ckptrun.checkpoints.formats.found import Found, truncated, unchecked
 from ckptrun.words import Checkpoint
 
+UNJUDGED = "it could not be judged"
 # What `find` calls a checkpoint of several files -> the module that checks it, with check(checkpoint, full) -> Found.
 _MODULES = {
     "tensorflow": "tensorflow",
@@ -31,6 +32,8 @@ def verify(checkpoint: Checkpoint, full: bool = False) -> Checkpoint:
         found = _check(checkpoint, full)
     except OSError as error:
         found = truncated(f"cannot be read: {error.strerror}")
+    except Exception as error:  # a file that is stranger than we thought must not end the link that watches it
+        found = unchecked(f"{UNJUDGED}: {type(error).__name__}: {error}")
     form = found.form or checkpoint.form
     return checkpoint._replace(verdict=found.verdict, why=found.why, form=form)
 

@@ -25,7 +25,7 @@ def check_index(index: str, full: bool) -> Found:
     """Return what was found in an index and the files that it names."""
     try:
         names = _names(index)
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         return truncated(f"its index cannot be read: {error}")
     if not names:
         return truncated("its index names no files")
