@@ -31,7 +31,7 @@ class Entry:
 
     def __init__(self, path: str, found: os.stat_result, root: str | None = None) -> None:
         self.path, self.name = path, os.path.basename(path)
-        self.relative = self.name if root is None else os.path.relpath(path, root)
+        self.relative = self.name if root is None else path[len(root.rstrip("/")) + 1 :]
         self.size, self.mtime_ns, self.inode = found.st_size, found.st_mtime_ns, found.st_ino
 
     def again(self, found: os.stat_result) -> Entry:

@@ -152,6 +152,8 @@ def prefix(path: str) -> tuple[str, str] | None:
         return None
     if name.endswith(".index"):
         return path[: -len(".index")], "tensorflow"
+    if name.endswith(".meta"):  # the graph that TensorFlow 1 writes beside them
+        return path[: -len(".meta")], "tensorflow"
     if (shard := _SHARD_OF_BUNDLE.search(path)) is not None:
         return path[: shard.start()], "tensorflow"
     if _INDEX_OF_WEIGHTS.search(name):

@@ -85,6 +85,9 @@ def test_shards_without_an_index_are_not_yet_a_checkpoint() -> None:
     """TensorFlow writes the index last, and so does Hugging Face."""
     assert order(entry("/ck/3.ckpt.data-00000-of-00001")) == []
     assert order(entry("/ck/3.ckpt.data-00000-of-00001"), entry("/ck/3.ckpt.index")) == ["3.ckpt"]
+    one = [entry(f"/ck/model.ckpt-5.{part}") for part in ("data-00000-of-00001", "index", "meta")]
+    assert order(*one) == ["model.ckpt-5"]
+    assert order(one[2]) == []
     shards = [entry(f"/ck/model-0000{number}-of-00002.safetensors") for number in (1, 2)]
     assert order(*shards) == []
     assert order(*shards, entry("/ck/model.safetensors.index.json")) == ["model.safetensors.index.json"]
