@@ -12,32 +12,8 @@ from collections.abc import Set
 # Sets instead of one expression each: compiling that would cost every start two milliseconds.
 _NOT_CHECKPOINTS = frozenset(
     [
-        "log",
-        "txt",
-        "md",
-        "csv",
-        "tsv",
-        "yaml",
-        "yml",
-        "toml",
-        "ini",
-        "cfg",
-        "py",
-        "sh",
-        "out",
-        "err",
-        "html",
-        "png",
-        "jpg",
-        "svg",
-        "pdf",
-        "lock",
-        "ckptrun-last",
-        "chain",
-        "jsonl",
-        "pb",
-        "pbtxt",
-        "tfevents",
+        *("log", "txt", "md", "csv", "tsv", "yaml", "yml", "toml", "ini", "cfg", "py", "sh", "out", "err", "html", "png", "jpg"),
+        *("svg", "pdf", "lock", "ckptrun-last", "chain", "jsonl", "pb", "pbtxt", "tfevents"),
     ]
 )
 # State files of TensorFlow, DeepSpeed and Megatron, and JSON that describes rather than holds.
@@ -67,30 +43,8 @@ _ORBAX = frozenset({"_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt", "comm
 
 _ENDINGS = frozenset(
     [
-        "pt",
-        "pth",
-        "ckpt",
-        "pkl",
-        "pickle",
-        "json",
-        "keras",
-        "h5",
-        "hdf5",
-        "npz",
-        "npy",
-        "safetensors",
-        "bin",
-        "index",
-        "joblib",
-        "tar",
-        "gz",
-        "zst",
-        "xz",
-        "bz2",
-        "z",
-        "lzma",
-        "weights",
-        "msgpack",
+        *("pt", "pth", "ckpt", "pkl", "pickle", "json", "keras", "h5", "hdf5", "npz", "npy", "safetensors", "bin", "index"),
+        *("joblib", "tar", "gz", "zst", "xz", "bz2", "z", "lzma", "weights", "msgpack"),
     ]
 )
 _FRACTION = re.compile(r"\d+\.\d+")
