@@ -143,6 +143,17 @@ def test_the_checksum_of_tensorflow_is_the_standard_one(dice: random.Random) -> 
         assert crc32c.crc32c(data, crc32c.crc32c(b"before")) == slow, f"{length} bytes"
 
 
+def test_a_file_of_pytorch_without_checksums(tmp_path: Path) -> None:
+    """torch.save can be told to leave them out; that is no damage, and it is said."""
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"a": torch.rand(1000)}, tmp_path / "a.pt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    found = look(tmp_path / "a.pt", full=True)
+    assert (found.verdict, "without checksums" in found.why) == (Verdict.WHOLE, True)
+
+
 # --- writers that were interrupted and closed the file on their way out
 
 

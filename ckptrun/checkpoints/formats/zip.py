@@ -47,22 +47,23 @@ def check(path: str, full: bool) -> Found:
 
 def check_members(data: Window, found: Iterable[Member], full: bool) -> Found:
     """Return what was found in the members of a zip file. Raises Cut."""
-    count = unread = 0
-    for member in found:
-        count += 1
-        if full:
-            summed = _checksum(data, member)
-            unread += summed is None
-            # PyTorch can be told to leave the sums out, and writes then what is no sum of anything.
-            if summed is not None and summed != member.checksum:
-                return truncated(f"{member.name}: the checksum is wrong")
-    if not count:
+    found = list(found)
+    if not found:
         return truncated("a zip file without members")
-    if full:
-        return whole(
-            f"the checksums of {number_of(count - unread, 'member')} are right" + (f", {unread} not read" if unread else "")
-        )
-    return whole(f"the directory and {number_of(count, 'member')} stand")
+    stand = f"the directory and {number_of(len(found), 'member')} stand"
+    if not full:
+        return whole(stand)
+    # PyTorch can be told to leave the sums out: then all of them are 0.
+    if not any(member.checksum for member in found):
+        return whole(f"{stand}; it was written without checksums")
+    unread = 0
+    for member in found:
+        summed = _checksum(data, member)
+        unread += summed is None
+        if summed is not None and summed != member.checksum:
+            return truncated(f"{member.name}: the checksum is wrong")
+    rest = f", {unread} not read" if unread else ""
+    return whole(f"the checksums of {number_of(len(found) - unread, 'member')} are right{rest}")
 
 
 def members(data: Window) -> Iterator[Member]:
