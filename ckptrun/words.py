@@ -88,7 +88,8 @@ class Checkpoint(NamedTuple):
     `path` is what a training would be given (for TensorFlow the prefix, without `.index`); `parts` are all files that
     belong to it, `path` included where it is one. `step` is None where the name says none. `at` is the newest
     modification time of the parts (Unix seconds); `size` their sum in bytes. `verdict` is None until it was verified;
-    `why` then says what was found, for people.
+    `why` then says what was found, for people. `form` is its format: known from the names for one of several files, else
+    from verification; empty where it is not known.
     """
 
     path: str
@@ -98,6 +99,7 @@ class Checkpoint(NamedTuple):
     size: int
     verdict: Verdict | None = None
     why: str = ""
+    form: str = ""
 
 
 class Save(NamedTuple):

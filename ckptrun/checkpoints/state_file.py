@@ -1,33 +1,67 @@
-"""TensorFlow's `checkpoint` file: the one beside the checkpoints that names the newest."""
+"""The files beside checkpoints that name the newest: TensorFlow's `checkpoint`, DeepSpeed's `latest`. Readers go by them."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Set
+
+from ckptrun.words import Checkpoint, Verdict
 
 _NEWEST = re.compile(r'^model_checkpoint_path: "(.*)"$', re.MULTILINE)
+# Format -> the name of its state file. Other formats have none.
+_NAMES = {"tensorflow": "checkpoint", "deepspeed": "latest"}
+STATE_FILES = frozenset(_NAMES.values())
 
 
-def named_newest(folder: str) -> str | None:
-    """Return the path of the checkpoint that the folder's `checkpoint` file names, None without such a file."""
+def named_newest(folder: str, form: str) -> str | None:
+    """Return the path of the checkpoint that the folder's state file names, None without such a file or name."""
+    if form not in _NAMES:
+        return None
     try:
-        with open(os.path.join(folder, "checkpoint"), encoding="utf-8", errors="surrogateescape") as file:
-            found = _NEWEST.search(file.read(65536))
+        with open(os.path.join(folder, _NAMES[form]), encoding="utf-8", errors="surrogateescape") as file:
+            text = file.read(65536)
     except OSError:
         return None
+    if form == "deepspeed":
+        return os.path.join(folder, text.strip()) if text.strip() else None
+    found = _NEWEST.search(text)
     return os.path.join(folder, found[1]) if found else None
 
 
-def mend(folder: str, newest: str | None) -> None:
-    """Make the folder's `checkpoint` file name another checkpoint; without one, remove it. Raises OSError."""
-    path = os.path.join(folder, "checkpoint")
+def mend(folder: str, form: str, newest: str | None) -> None:
+    """Make the folder's state file name another checkpoint; without one, remove it. Raises OSError."""
+    path = os.path.join(folder, _NAMES[form])
     if newest is None:
         os.unlink(path)
         return
     name = os.path.relpath(newest, folder)
     temporary = f"{path}.tmp{os.getpid()}"
     with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n')
+        file.write(name if form == "deepspeed" else f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n')
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def check(folder: str, forms: Set[str]) -> list[Checkpoint]:
+    """Return the state files of a folder that are cut, or name what is not there, as truncated: their readers would begin anew.
+
+    `forms` are the formats that stand in the folder: other programs, too, have files that are called `latest`.
+    """
+    found = []
+    for form, name in _NAMES.items():
+        path = os.path.join(folder, name)
+        if form not in forms or not os.path.isfile(path):
+            continue
+        newest = named_newest(folder, form)
+        if newest is None:
+            found.append(_truncated(path, form, "it names no checkpoint"))
+        elif not os.path.exists(newest if form == "deepspeed" else f"{newest}.index"):
+            found.append(_truncated(path, form, f"it names {os.path.basename(newest)}, which is not there"))
+    return found
+
+
+def _truncated(path: str, form: str, why: str) -> Checkpoint:
+    state = os.stat(path)
+    return Checkpoint(path, (path,), None, state.st_mtime, state.st_size, Verdict.TRUNCATED, why, form)

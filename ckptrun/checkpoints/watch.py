@@ -1,7 +1,8 @@
 """Watch the checkpoint paths during a link: what is new, what is whole, what is being written, how long saves take.
 
 Rules. A checkpoint is settled when its structure is complete; a large one is verified only when it did not change between two
-looks, one in a format that is not checked has to be quiet for a second. Each state of a file is verified once.
+looks, one in a format that is not checked has to be quiet for a second, a folder without a list of its files for longer, because
+another may still be to come. Each state of a file is verified once.
 What already stood when the watch began is not new. Looking is cheap: a folder is listed anew only when it changed, or every
 minute; in between only the files that were written last are looked at.
 """
@@ -11,13 +12,17 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from ckptrun.checkpoints.find import Entry, arrange, entries, is_temporary
+from ckptrun.checkpoints.find import Entry, arrange, listing
 from ckptrun.checkpoints.formats import verify
 from ckptrun.checkpoints.state_file import named_newest
 from ckptrun.words import Checkpoint, Save, Sight, Verdict
 
 _FULL_LISTING_EVERY_S = 60.0
 _HOT_FILES = 8
+# While the files of a folder are being written in parallel, all that were written lately are looked at.
+_HOT_FOR_S = 10.0
+_MOST_HOT_FILES = 256
+_MOST_FOLDERS = 64
 # A file that cannot be checked, or that is no whole checkpoint, may be between two writes: it has so long to change again.
 _QUIET_S = 1.0
 # Small files are verified while they change, too: a training that saves without a pause would never be seen to have saved.
@@ -25,8 +30,10 @@ _VERIFIED_AT_ONCE_BYTES = 64 * 1000**2
 _SLOW_WRITER_S = 2.0
 # A save counts as watched from its first byte only where the look before it was this close.
 _CLOSE_LOOK_S = 1.0
-# How long TensorFlow may take between a checkpoint and the `checkpoint` file that names it.
+# How long TensorFlow may take between a checkpoint and the `checkpoint` file that names it, and the like.
 _NAMING_S = 5.0
+# Folders without a list of their files: the next file may follow so long after the last. Hugging Face's have a last file.
+_QUIET_FOLDERS_S = {"folder": 3.0, "deepspeed": 3.0, "hugging-face": 1.0}
 
 Print = tuple[tuple[int, int, int], ...]
 
@@ -49,6 +56,7 @@ class Watch:
         self._quiet: Sight | None = None
         self._list(float("-inf"))
         self._prints = {path: entry.print for path, entry in self._files.items()}
+        self._stood = dict(self._prints)
         self._before = {one.path: self._print(one) for one in self._candidates()}
         self._settled = dict(self._before)
 
@@ -92,24 +100,35 @@ class Watch:
             return
         self._listed_at = monotonic
         # The times are read before the listing: what changes in between is seen at the next look.
-        self._folders = self._folder_times()
-        self._files = {entry.path: entry for entry in entries(self._paths)}
-        for entry in self._files.values():
-            self._folders.setdefault(os.path.dirname(entry.path), _mtime_ns(os.path.dirname(entry.path)))
-        self._hot = sorted(self._files.values(), key=lambda entry: entry.mtime_ns)[-_HOT_FILES:]
+        times = self._folder_times()
+        found = listing(self._paths)
+        self._files = {entry.path: entry for entry in found.files}
+        for folder in found.folders:
+            times.setdefault(folder, _mtime_ns(folder))
+        newest = sorted({*found.folders} - {*self._paths}, key=lambda folder: times[folder])[-_MOST_FOLDERS:]
+        self._folders = {folder: times[folder] for folder in (*self._paths, *newest)}
+        self._hot = self._hottest(list(self._files.values()))
 
     def _folder_times(self) -> dict[str, int]:
         return {folder: _mtime_ns(folder) for folder in {*self._folders, *self._paths}}
+
+    def _hottest(self, files: list[Entry]) -> list[Entry]:
+        """Return the files that were written last: a few, and more that were written in the last seconds before the newest."""
+        files = sorted(files, key=lambda entry: entry.mtime_ns)[-_MOST_HOT_FILES:]
+        lately_ns = max((self._last_unix - _HOT_FOR_S) * 1e9, 0)
+        return [entry for number, entry in enumerate(reversed(files)) if number < _HOT_FILES or entry.mtime_ns >= lately_ns][::-1]
 
     def _restat(self) -> None:
         hot = []
         for entry in self._hot:
             try:
-                hot.append(Entry(entry.path, os.stat(entry.path)))
-                self._files[entry.path] = hot[-1]
+                found = os.stat(entry.path)
             except OSError:
                 self._files.pop(entry.path, None)
-        self._hot = hot
+                continue
+            hot.append(entry.again(found))
+            self._files[entry.path] = hot[-1]
+        self._hot = self._hottest(hot)
 
     def _changed(self) -> set[str]:
         """Return the files that are new or changed since the last look."""
@@ -157,11 +176,13 @@ class Watch:
             return False
         if checked.verdict is Verdict.NOT_CHECKED:
             return unix - one.at >= _QUIET_S
-        return one.path in one.parts or self._is_named(one, unix)
+        if one.form in _QUIET_FOLDERS_S and unix - one.at < _QUIET_FOLDERS_S[one.form]:
+            return False
+        return self._is_named(one, unix)
 
     def _is_named(self, one: Checkpoint, unix: float) -> bool:
-        """TensorFlow's checkpoint counts when the `checkpoint` file, where there is one, names it: readers go by that."""
-        named = named_newest(os.path.dirname(one.path))
+        """A checkpoint counts when the state file beside it, where its format has one, names it: readers go by that."""
+        named = named_newest(os.path.dirname(one.path), one.form)
         if named is None or os.path.basename(named) == os.path.basename(one.path):
             return True
         return unix - one.at >= _NAMING_S
@@ -179,14 +200,20 @@ class Watch:
         self, candidates: tuple[Checkpoint, ...], changed: set[str], unix: float, open_for_writing: frozenset[str]
     ) -> bool:
         parts = {part for one in candidates for part in one.parts}
-        parts |= {path for path, entry in self._files.items() if is_temporary(entry.name)}
+        parts |= {path for path, entry in self._files.items() if entry.temporary}
         parts |= {path for path in self._files if path.rpartition(".data-")[0]}
         settled = {part for one in candidates if self._settled.get(one.path) == self._print(one) for part in one.parts}
         if changed & parts - settled:
             return True
         if open_for_writing and any(os.path.realpath(path) in open_for_writing for path in parts):
             return True
+        if any(self._is_being_made(entry, unix) for entry in self._files.values() if entry.in_temporary_folder):
+            return True
         return any(self._unfinished(one, unix) for one in candidates)
+
+    def _is_being_made(self, entry: Entry, unix: float) -> bool:
+        """Return whether a file in a temporary folder was written in this link a moment ago: it is renamed when all is in it."""
+        return self._stood.get(entry.path) != entry.print and unix - entry.mtime_ns / 1e9 < _NAMING_S
 
     def _unfinished(self, one: Checkpoint, unix: float) -> bool:
         """Return whether a checkpoint changed in this link, is not settled, and its writer may only be slow."""

@@ -119,3 +119,48 @@ def test_a_copy_is_forgotten_only_where_it_is_not_needed(tmp_path: Path, named: 
     file.write_text('{"step": 1}')
     forget_copy(root, "mine")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_moves_as_a_folder(tmp_path: Path) -> None:
+    """A checkpoint that is a folder leaves with all that is in it; its siblings stay; `latest` names the one before."""
+    for step in (1, 2):
+        folder = tmp_path / "ck" / f"global_step{step}"
+        folder.mkdir(parents=True)
+        (folder / "mp_rank_00_model_states.pt").write_bytes(pickle.dumps(step))
+    (tmp_path / "ck" / "latest").write_text("global_step2")
+    newest, older = find([str(tmp_path / "ck")])
+    assert newest.form == "deepspeed"
+    place = set_aside(newest, str(tmp_path / "ck"), 4)
+    assert place == str(tmp_path / "ck.set-aside" / "link-4" / "global_step2")
+    assert os.listdir(place) == ["mp_rank_00_model_states.pt"]
+    assert sorted(os.listdir(tmp_path / "ck")) == ["global_step1", "latest"]
+    assert (tmp_path / "ck" / "latest").read_text() == "global_step1"
+    set_aside(older, str(tmp_path / "ck"), 4)
+    assert not (tmp_path / "ck").exists(), "the last one takes the folder with it, and `latest`"
+
+
+def test_the_named_folder_is_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--checkpoint saved`: the folder moves; from inside it, where it must stay, all that is in it does."""
+    for name in ("saved", "stays"):
+        (tmp_path / name / "variables").mkdir(parents=True)
+        (tmp_path / name / "saved_model.pb").write_bytes(b"x")
+        (tmp_path / name / "variables" / "variables.index").write_bytes(b"x")
+    (found,) = find([str(tmp_path / "saved")])
+    place = set_aside(found, str(tmp_path / "saved"), 1)
+    assert (place, sorted(os.listdir(place))) == (str(tmp_path / "saved.set-aside/link-1/saved"), ["saved_model.pb", "variables"])
+    monkeypatch.chdir(tmp_path / "stays")
+    (found,) = find([str(tmp_path / "stays")])
+    place = set_aside(found, str(tmp_path / "stays"), 1)
+    assert os.listdir(tmp_path / "stays") == ["variables"]
+    assert os.listdir(os.path.join(place, "variables")) == ["variables.index"]
+
+
+def test_a_sharded_one_moves_with_its_shards(tmp_path: Path) -> None:
+    """Index and shards leave together."""
+    for name in ("a-00001-of-00002.safetensors", "a-00002-of-00002.safetensors", "a.safetensors.index.json", "b.pt"):
+        (tmp_path / "ck").mkdir(exist_ok=True)
+        (tmp_path / "ck" / name).write_bytes(b"x")
+    found = next(one for one in find([str(tmp_path / "ck")]) if one.form == "sharded")
+    set_aside(found, str(tmp_path / "ck"), 1)
+    assert os.listdir(tmp_path / "ck") == ["b.pt"]
+    assert len(os.listdir(tmp_path / "ck.set-aside" / "link-1")) == 3

@@ -21,8 +21,14 @@ class Looking:
 
     def write(self, name: str, text: str) -> None:
         """Write a file, dated now."""
-        self.folder.mkdir(exist_ok=True)
+        (self.folder / name).parent.mkdir(exist_ok=True, parents=True)
         (self.folder / name).write_text(text)
+        os.utime(self.folder / name, (self.now, self.now))
+
+    def copy(self, source: Path, name: str) -> None:
+        """Write a file with the bytes of another, dated now."""
+        (self.folder / name).parent.mkdir(exist_ok=True, parents=True)
+        (self.folder / name).write_bytes(source.read_bytes())
         os.utime(self.folder / name, (self.now, self.now))
 
     def look(self, later_s: float = 0.25, opened: frozenset[str] = frozenset()):  # type: ignore[no-untyped-def]
@@ -130,3 +136,66 @@ def test_files_may_vanish(looking: Looking) -> None:
     assert looking.look().newest is None
     looking.folder.rmdir()
     assert looking.look(20.0).newest is None
+
+
+def test_a_folder_is_being_written_while_any_of_it_grows(looking: Looking, real: Path) -> None:
+    """Hugging Face's, file by file as the Trainer writes them: writing until the last one is whole, and a moment longer."""
+    source = real / "transformers" / "run" / "checkpoint-6"
+    order = ["config.json", "model.safetensors", "training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth"]
+    for name in (*order, "generation_config.json"):
+        looking.copy(source / name, f"checkpoint-6/{name}")
+        sight = looking.look(0.5)
+        assert (sight.writing, sight.new) == (True, False), name
+    looking.copy(source / "trainer_state.json", "checkpoint-6/trainer_state.json")
+    assert looking.look(0.25).writing
+    sight = looking.look(1.0)
+    assert sight.newest is not None
+    assert (sight.writing, sight.new, sight.newest.path) == (False, True, str(looking.folder / "checkpoint-6"))
+    assert len(sight.written_at) == 1
+
+
+def test_a_folder_that_is_renamed_when_it_is_complete(looking: Looking, real: Path) -> None:
+    """Orbax writes into a temporary folder: a save while files come into it, pauses included; then new and whole at once."""
+    source = real / "orbax" / "steps" / "10"
+    looking.look()
+    for part in sorted(source.rglob("*")):
+        if part.is_file():
+            looking.copy(part, f"10.orbax-checkpoint-tmp/{part.relative_to(source)}")
+            assert looking.look().writing
+            assert looking.look(2.0).writing, "the next file may be long in coming"
+    (looking.folder / "10.orbax-checkpoint-tmp").rename(looking.folder / "10")
+    sight = looking.look()
+    assert sight.newest is not None
+    assert (sight.writing, sight.new, sight.newest.step) == (False, True, 10)
+
+
+def test_a_leftover_temporary_folder_is_nothing(tmp_path: Path) -> None:
+    """What a predecessor left behind when it was killed is no save of this link."""
+    left = tmp_path / "ck" / "3.orbax-checkpoint-tmp" / "default"
+    left.mkdir(parents=True)
+    (left / "a").write_text("x")
+    os.utime(left / "a", (999.9, 999.9))
+    looking = Looking(tmp_path / "ck")
+    assert not looking.look().writing
+
+
+def test_many_files_that_grow_together(looking: Looking) -> None:
+    """Forty ranks write at once: whichever of them grows is seen."""
+    for rank in range(40):
+        looking.write(f"d/__{rank}_0.distcp", "x")
+    assert looking.look().writing
+    for rank in (0, 20, 39):
+        looking.write(f"d/__{rank}_0.distcp", "xx")
+        assert looking.look(3.5).writing, f"rank {rank} grew"
+
+
+def test_a_deepspeed_checkpoint_counts_when_latest_names_it(looking: Looking, real: Path) -> None:
+    """Readers go by the file `latest`: until that names the new one, it is still being saved."""
+    looking.write("latest", "global_step1")
+    for part in (real / "deepspeed" / "run" / "global_step2").iterdir():
+        looking.copy(part, f"global_step2/{part.name}")
+    assert looking.look().writing
+    assert looking.look(3.5).writing, "whole and quiet, but not named"
+    looking.write("latest", "global_step2")
+    sight = looking.look()
+    assert (sight.writing, sight.new) == (False, True)

@@ -1,47 +1,46 @@
 """Is this checkpoint whole? One module a format, one table. Nothing is unpickled, imported or executed.
 
-A format is told by its first bytes where they say it, else by the name. What is empty is truncated; what is in no format of the
-table is `not-checked`.
+Structural by default: what the format says of its own length is compared with what is there, in milliseconds whatever the size.
+With `full` every byte is read and every checksum compared that the format has.
 """
 
 from __future__ import annotations
 
 import importlib
-import os
 
-from ckptrun.words import Checkpoint, Verdict
+from ckptrun.checkpoints.formats.files import check_file
+from ckptrun.checkpoints.formats.found import Found, truncated, unchecked
+from ckptrun.words import Checkpoint
 
-# What tells a format -> the module that checks it. A module has check(checkpoint) -> why it is truncated, or None.
-_BY_MAGIC = ((b"PK\x03\x04", "pytorch"), (b"PK\x05\x06", "pytorch"), (b"\x80", "pickle"))
-_BY_SUFFIX = {".pkl": "pickle", ".pickle": "pickle", ".json": "json", ".pt": "pytorch", ".pth": "pytorch"}
+UNJUDGED = "it could not be judged"
+# What `find` calls a checkpoint of several files -> the module that checks it, with check(checkpoint, full) -> Found.
+_MODULES = {
+    "tensorflow": "tensorflow",
+    "saved-model": "saved_model",
+    "distributed": "distributed",
+    "sharded": "sharded",
+    "orbax": "orbax",
+    "folder": "folder",
+    "deepspeed": "folder",
+    "hugging-face": "folder",
+}
 
 
-def verify(checkpoint: Checkpoint) -> Checkpoint:
-    """Return the checkpoint with verdict and why. A checkpoint that vanished meanwhile is truncated."""
+def verify(checkpoint: Checkpoint, full: bool = False) -> Checkpoint:
+    """Return the checkpoint with verdict, why and format. One that vanished meanwhile, or cannot be read, is truncated."""
     try:
-        if checkpoint.size == 0:
-            return checkpoint._replace(verdict=Verdict.TRUNCATED, why="empty")
-        name = _format(checkpoint)
-        if name is None:
-            return checkpoint._replace(verdict=Verdict.NOT_CHECKED, why="in a format that is not checked")
-        why = importlib.import_module(f"{__name__}.{name}").check(checkpoint)
+        found = _check(checkpoint, full)
     except OSError as error:
-        return checkpoint._replace(verdict=Verdict.TRUNCATED, why=f"cannot be read: {error.strerror}")
-    if why is not None:
-        return checkpoint._replace(verdict=Verdict.TRUNCATED, why=why)
-    return checkpoint._replace(verdict=Verdict.WHOLE, why=f"{name} structure is complete")
+        found = truncated(f"cannot be read: {error.strerror}")
+    except Exception as error:  # a file that is stranger than we thought must not end the link that watches it
+        found = unchecked(f"{UNJUDGED}: {type(error).__name__}: {error}")
+    form = found.form or checkpoint.form
+    return checkpoint._replace(verdict=found.verdict, why=found.why, form=form)
 
 
-def _format(checkpoint: Checkpoint) -> str | None:
-    if checkpoint.path not in checkpoint.parts:
-        return "tensorflow"
-    with open(checkpoint.path, "rb") as file:
-        first = file.read(4)
-    suffix = os.path.splitext(checkpoint.path)[1].lower()
-    if suffix == ".json":
-        return "json"
-    for magic, name in _BY_MAGIC:
-        # A file cut after its first byte still has to be told: the magic of what is left is enough.
-        if first.startswith(magic) or (len(first) < len(magic) and magic.startswith(first)):
-            return name
-    return _BY_SUFFIX.get(suffix)
+def _check(checkpoint: Checkpoint, full: bool) -> Found:
+    name = _MODULES.get(checkpoint.form)
+    if name is None:
+        return check_file(checkpoint.path, full)
+    found: Found = importlib.import_module(f"{__name__}.{name}").check(checkpoint, full)
+    return found

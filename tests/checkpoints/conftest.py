@@ -1,0 +1,34 @@
+"""The real checkpoints, written once for all workers of a run."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.checkpoints import cases
+
+
+@pytest.fixture(scope="session")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder with the real checkpoints. Never write into it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "real-checkpoints"
+    with (folder.parent / "real-checkpoints.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "complete").exists():
+            folder.mkdir(exist_ok=True)
+            cases.make(folder)
+            (folder / "complete").touch()
+    return folder
+
+
+@pytest.fixture
+def dice() -> random.Random:
+    """Return dice of a seed that a failure shows; CKPTRUN_SEED repeats it."""
+    seed = int(os.environ.get("CKPTRUN_SEED") or int.from_bytes(os.urandom(4), "big"))
+    print(f"CKPTRUN_SEED={seed}")
+    return random.Random(seed)
