@@ -244,9 +244,9 @@ class Rehearsal:
         """Return the name of a temporary that was written to since then: a save that was not over."""
         if not self._plan.checkpoints:
             return None
-        from ckptrun.checkpoints.find import entries, is_temporary
+        from ckptrun.checkpoints.find import entries
 
-        late = [one for one in entries(self._plan.checkpoints) if is_temporary(one.name) and one.mtime_ns / 1e9 >= since_unix]
+        late = [one for one in entries(self._plan.checkpoints) if one.temporary and one.mtime_ns / 1e9 >= since_unix]
         return os.path.relpath(max(late, key=lambda one: one.mtime_ns).path) if late else None
 
     @staticmethod
