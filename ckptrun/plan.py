@@ -30,7 +30,7 @@ class Plan(NamedTuple):
     stop_file: str | None = None
     chain: str | None = None
     continue_with: str = "auto"
-    successor: str = "checkpoint"
+    successor: str | None = None
 
     def bound(self, *, sees_progress: bool) -> int:
         """Return how many starts the chain may have: fewer where nobody can see whether it gets anywhere."""

@@ -159,7 +159,7 @@ OPTIONS: tuple[Option, ...] = (
         "--successor",
         "checkpoint|start",
         _one_of("checkpoint", "start"),
-        "checkpoint",
+        "checkpoint; start in a job with --no-requeue",
         "When the next job is submitted: with the ask, or at the start, as a net under every death of this one.",
     ),
     Option("--max-links", "N", _count, "20, without --checkpoint 5", "At most so many starts in the chain."),
@@ -284,7 +284,7 @@ def to_plan(values: dict[str, Any], command: tuple[str, ...]) -> Plan:
         stop_file=values.get("stop_file"),
         chain=values.get("chain"),
         continue_with=values.get("continue_with", "auto"),
-        successor=values.get("successor", "checkpoint"),
+        successor=values.get("successor"),
     )
     mistakes = _misfits(plan)
     if mistakes:

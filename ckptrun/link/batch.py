@@ -116,7 +116,8 @@ class BatchLink(JobDesk):
         link.say_start(resumption, link_times, job=str(self._here.job), kill_wait_s=self._settings.kill_wait_s)
         self._say_what_is_missing()
         self._prepare()
-        if self._plan.successor == "start":
+        # A job that does not come back by itself after a preemption or a lost node has nothing else to go on with.
+        if (self._plan.successor or ("checkpoint" if self._record.requeue else "start")) == "start":
             self.hand_over()
         policy = core.Policy(
             link_times,

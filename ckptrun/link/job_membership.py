@@ -264,7 +264,9 @@ class Inside:
         slurm |= {"cluster": self._here.cluster, "job": str(self._here.job)}
         if joined is not None:
             return self._join(joined, place, script)
+        self._tell_of_its_like(place.record)
         folder = self._create(place, script, slurm)
+        claims.remember_command(self._home, _key(place.record), folder.id)
         place = Place(place.record, folder, 1)
         if not self._enter(folder, place):
             home.remove_unborn(folder)
@@ -273,6 +275,15 @@ class Inside:
                 "first one's command"
             )
         return self._run(self._plan, place, folder, Verdict(True), folder.facts() or {}, same)
+
+    def _tell_of_its_like(self, record: JobRecord) -> None:
+        """Name a living chain of the same script, arguments and folder, where no checkpoint path tells the two apart."""
+        if self._plan.checkpoints:
+            return
+        name = claims.recall_command(self._home, _key(record))
+        known = home.open_chain(self._home, name) if name else None
+        if known is not None and final_outcome(Turns(known.turns).read()) is None and (living := self._why_live(known)) is not None:
+            messages.say(f"chain {known.id} of the same script lives: {living}. This is another chain beside it")
 
     def _refuse_what_cannot_go_on(self, place: Place) -> None:
         if self._plan.max_links == 1:
@@ -379,6 +390,11 @@ class Inside:
         while (queue := self._ask(_queue())) is None:
             self._ask(_pause())
         return live_job(folder, queue)
+
+
+def _key(record: JobRecord) -> str:
+    """Return what tells the same script, arguments and folder from others."""
+    return f"{record.command}\n{record.directory}"
 
 
 def _once(call: commands.Call) -> Procedure[commands.Said]:

@@ -63,6 +63,19 @@ def test_pytorch(jobs: Jobs) -> None:
     assert epochs == list(range(20)), f"repeated or skipped: {epochs}"
 
 
+def test_pytorch_in_jobs_of_a_minute(jobs: Jobs) -> None:
+    """The limit of Slurm itself, and nothing said but where the checkpoints are: the guide's program needs more than a minute."""
+    before = f"export PYTHONPATH={PROGRAMS}/stand_in STAND_IN_SECONDS_AN_ITEM=0.002 OMP_NUM_THREADS=1\n"
+    command = f"exec ckptrun --checkpoint checkpoints python {PROGRAMS}/guide_pytorch.py"
+    jobs.submit(jobs.script(command, "--time=1", "--mem=4000", before=before))
+    outcomes = jobs.until_over(limit_s=400)
+    assert outcomes == ["continued"] * (len(outcomes) - 1) + ["complete"]
+    assert len(outcomes) >= 2
+    assert [jobs.state_of(job) for job in jobs.jobs()] == ["COMPLETED"] * len(outcomes)
+    epochs = [int(number) for number in re.findall(r"Epoch (\d+):", jobs.log())]
+    assert epochs == list(range(20)), f"repeated or skipped: {epochs}"
+
+
 def test_tensorflow(jobs: Jobs) -> None:
     """The guide's Keras program: each epoch that was saved once."""
     before = f"export PYTHONPATH={PROGRAMS}/stand_in TF_CPP_MIN_LOG_LEVEL=3\n"

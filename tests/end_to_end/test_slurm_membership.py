@@ -74,6 +74,28 @@ def test_a_net_under_every_death(jobs: Jobs) -> None:
     assert len(steps) <= 61  # the step that was being counted when it was killed
 
 
+def test_a_job_that_does_not_come_back_has_the_net_by_default(jobs: Jobs) -> None:
+    """With `--no-requeue` the successor is submitted at the start; without it only with the ask."""
+    jobs.submit("--no-requeue", jobs.script(jobs.counter(1000, 0.1, "--hear USR1", options="--time-limit 200s")))
+    jobs.until_event("submitted")
+    jobs.run("ckptrun", "chain", "stop")
+    assert jobs.until_over() == ["stopped"]
+    assert jobs.events("asked")[0]["reason"] == "`ckptrun chain stop` said so"
+
+
+def test_a_second_chain_without_checkpoints_names_the_first(jobs: Jobs) -> None:
+    """The same script, submitted again while its chain lives: two chains, and the second says how to stop the first."""
+    script = jobs.script(f"exec ckptrun --time-limit 200s python {jobs.lab.home}/counter.py ck-$SLURM_JOB_ID 1000 0.1 --hear USR1")
+    first = jobs.submit(script)
+    jobs.until_event("started")
+    second = jobs.submit(script)
+    jobs.until_event("started", 2)
+    assert f"chain count-{first} of the same script lives: job {first} runs; `ckptrun chain stop count-{first}`" in jobs.log()
+    for job in (first, second):
+        jobs.run("ckptrun", "chain", "stop", job)
+    jobs.until(lambda: jobs.outcomes() == ["stopped", "stopped"] or None)
+
+
 def test_nothing_to_resubmit(jobs: Jobs) -> None:
     """A job without a batch script: 125 and the two choices; with --max-links 1 one link is run."""
     printed = jobs.run("srun", "-Q", "sh", "-c", "ckptrun true 2>&1; echo rc=$?", check=False)
