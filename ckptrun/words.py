@@ -119,7 +119,8 @@ class Sight(NamedTuple):
     `newest` is the newest whole (or, in a format that is not checked, no longer growing) checkpoint; `new` says whether
     it was written since the link's start. `writing`: a checkpoint is being written now. `written_at` are the Unix times
     at which the link's saves became whole, oldest first. `saves` are the periodic saves that were watched from first
-    byte to whole since the last look.
+    byte to whole since the last look. `became` are the checkpoints that became whole since then, oldest first: by its
+    name the newest may be another, where a training begins anew beside what it had.
     """
 
     newest: Checkpoint | None = None
@@ -127,6 +128,7 @@ class Sight(NamedTuple):
     writing: bool = False
     written_at: tuple[float, ...] = ()
     saves: tuple[Save, ...] = ()
+    became: tuple[Checkpoint, ...] = ()
 
 
 class Process(NamedTuple):

@@ -51,6 +51,7 @@ class Watch:
         self._written_at: list[float] = []
         self._newest: Checkpoint | None = None
         self._new = False
+        self._became: list[Checkpoint] = []
         self._last_unix = since_unix
         self._burst: tuple[float | None, int] | None = None
         self._quiet: Sight | None = None
@@ -72,8 +73,8 @@ class Watch:
         writing = self._writing(candidates, changed, unix, open_for_writing)
         self._note_burst(changed, unix)
         self._last_unix = unix
-        sight = Sight(self._newest, self._new, writing, tuple(self._written_at), tuple(saves))
-        self._quiet = None if writing or changed or saves else sight
+        sight = Sight(self._newest, self._new, writing, tuple(self._written_at), tuple(saves), tuple(self._became))
+        self._quiet = None if writing or changed or saves else sight._replace(became=())
         return sight
 
     # --- what is there
@@ -149,6 +150,7 @@ class Watch:
         """Take in every checkpoint that has become whole since the last look; return the saves that were watched."""
         saves: list[Save] = []
         whole: list[Checkpoint] = []
+        self._became = []
         for one in reversed(candidates):
             found = self._print(one)
             if self._settled.get(one.path) == found:
@@ -162,12 +164,13 @@ class Watch:
             self._written_at.append(one.at)
             self._written_at.sort()
             whole.append(self._checked(one, found))
+            self._became.append(whole[-1])
             if self._burst is not None and self._burst[0] is not None and self._burst[1] >= 2:
                 saves.append(Save(max(one.at - self._burst[0], 0.0), asked=False))
             self._burst = None
         self._newest = next((one for one in reversed(whole) if one.verdict is not Verdict.TRUNCATED), None)
-        newest = self._newest
-        self._new = newest is not None and self._before.get(newest.path) != self._settled.get(newest.path)
+        self._became.sort(key=lambda one: one.at)
+        self._new = self._new or bool(self._became)
         return saves
 
     def _is_settled(self, one: Checkpoint, found: Print, unix: float) -> bool:

@@ -18,7 +18,7 @@ from ckptrun.link.desk import Desk
 from ckptrun.link.post import Post
 from ckptrun.link.target import Audience, Hearing, Target
 from ckptrun.link.times import Times, longest_interval, look_every
-from ckptrun.words import Course, Reason, Sight, Status
+from ckptrun.words import Checkpoint, Course, Reason, Sight, Status
 
 REPLACED_EVERY_S = 10.0
 # The end time of a job is read again twice an hour, and shortly before the ask.
@@ -90,6 +90,7 @@ class Supervisor:
         self._warm_at = 0.0
         self._open: frozenset[str] = frozenset()
         self._steps: list[int] = []
+        self._last_written: Checkpoint | None = None
         self._blind = False
 
     # --- the loop
@@ -250,8 +251,10 @@ class Supervisor:
                 self._blind = True
                 messages.say(f"the checkpoints cannot be looked at ({error.strerror}); the training goes on")
             return self._state.sight
-        if sight.new and sight.newest is not None and sight.newest.step is not None and sight.newest.step not in self._steps[-1:]:
-            self._steps.append(sight.newest.step)
+        for one in sight.became:
+            self._last_written = one
+            if one.step is not None and one.step not in self._steps[-1:]:
+                self._steps.append(one.step)
         # From here on times are monotonic: files know Unix time only.
         return sight._replace(written_at=tuple(at - unix + now for at in sight.written_at))
 
@@ -307,7 +310,7 @@ class Supervisor:
 
     def _tell_saves(self, before: core.State) -> None:
         for save in self._state.saves[len(before.saves) :]:
-            newest = self._state.sight.newest if not save.cut else None
+            newest = (self._last_written or self._state.sight.newest) if not save.cut else None
             if save.asked and newest is not None:
                 messages.say(f"{messages.checkpoint(newest)} stands, {durations.show(save.seconds)} after the ask")
             self._record(

@@ -25,11 +25,17 @@ parser.add_argument("--deaf", action="store_true")
 parser.add_argument("--go-on", action="store_true")
 options, extra = parser.parse_known_args()
 
+
+def say(text):
+    """Print one line in one write: print() writes the end of the line apart, and others print into the same log."""
+    os.write(1, f"{text}\n".encode())
+
+
 lock = open(options.folder + ".lock", "w")
 try:
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 except OSError:
-    print("TWO AT ONCE", flush=True)
+    say("TWO AT ONCE")
     sys.exit(99)
 
 asked = False
@@ -39,7 +45,7 @@ def on_signal(number, _frame):
     """Only set a flag, and say so."""
     global asked
     asked = True
-    print(f"heard {number}", flush=True)
+    say(f"heard {number}")
 
 
 for name in filter(None, options.hear.split(",")):
@@ -71,11 +77,11 @@ def save(step):
 names = sorted(os.listdir(options.folder)) if os.path.isdir(options.folder) else []
 names = [name for name in names if name.endswith(".json")]
 step = json.load(open(os.path.join(options.folder, names[-1])))["step"] if names else 0
-print(f"ready (pid {os.getpid()})", flush=True)
-print(f"from {step} with {extra}", flush=True)
+say(f"ready (pid {os.getpid()})")
+say(f"from {step} with {extra}")
 while step < options.steps:
     step += 1
-    print(f"step {step}", flush=True)
+    say(f"step {step}")
     until = time.monotonic() + options.seconds
     while (left := until - time.monotonic()) > 0 and not asked:
         time.sleep(min(left, 0.02))
@@ -84,5 +90,5 @@ while step < options.steps:
     if asked and not options.go_on:
         sys.exit(options.exit)
     asked = False
-print("all steps done", flush=True)
+say("all steps done")
 sys.exit(options.exit)

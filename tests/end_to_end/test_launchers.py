@@ -224,7 +224,8 @@ def test_the_training_alone_is_asked(ckptrun: Ckptrun, launcher: Callable[[Path,
     assert len(list((ckptrun.folder / "ck").glob("*.json"))) == launch.trainings
     assert text.splitlines().count(NEXT_LINE) == launch.goes_on
     assert ckptrun.events("ended")[0]["exit_code"] == 0
-    assert not ckptrun.events("terminated")
+    # Whoever is left in a pid namespace whose first process has ended is killed by the kernel, some moments later.
+    assert launch.own_pids or not ckptrun.events("terminated")
 
 
 # --- who is not asked

