@@ -128,3 +128,15 @@ def test_chain_list_and_show(ckptrun: Ckptrun) -> None:
     assert max(len(line) for line in shown.splitlines() if str(ckptrun.folder) not in line) <= 100
     assert ckptrun.show()["id"] == "second"
     assert ckptrun.show("first")["links"][0]["exit_code"] == 1
+
+
+def test_the_house_names_every_module() -> None:
+    """Who reads the plan of the house finds each module on it, `formats/` as one."""
+    plan = (ROOT / "docs" / "explanation" / "house.md").read_text()
+    modules = [
+        path
+        for path in (ROOT / "ckptrun").rglob("*.py")
+        if path.parent.name != "formats" and path.stem not in ("__init__", "training")
+    ]
+    missing = [path.name for path in modules if path.name not in plan and path.parent.name != "cli"]
+    assert not missing, f"docs/explanation/house.md does not name {missing}"
