@@ -37,6 +37,20 @@ def pytest_unconfigure(config: pytest.Config) -> None:
             leftover.unlink(missing_ok=True)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let two framework programs run at a time, at the most: six of them on two cores are too slow for any limit.
+
+    Each group runs on one worker, one test after the other. The real checkpoints are made by one worker, too.
+    """
+    for item in items:
+        mark = item.get_closest_marker("framework")
+        group = mark.args[0] if mark is not None else 2 if "real" in getattr(item, "fixturenames", ()) else None
+        if group is None and re.search("torch|accelerate|tensorflow", item.name) and "end_to_end" in item.nodeid:
+            group = 1
+        if group is not None:
+            item.add_marker(pytest.mark.xdist_group(f"framework-{group}"))
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say loudly when the tests on a real Slurm were left out."""
     if (reason := install.why_not()) is not None:

@@ -150,9 +150,10 @@ class Supervisor:
         numbers = self._handlers.arrived()
         if not numbers:
             return
-        # Signals coalesce: each is a fact, not a count. Those that tell us something come before the news of a dead child,
-        # because the same key press that ended the child may have sent them.
-        for number in dict.fromkeys(numbers):
+        # Signals coalesce: each is a fact, not a count, but that a second Ctrl-C came counts. Those that tell us something come
+        # before the news of a dead child, because the same key press that ended the child may have sent them.
+        again = (INT,) if numbers.count(INT) > 1 else ()
+        for number in (*dict.fromkeys(numbers), *again):
             if number != CHLD:
                 self._record("signal_received", signal=number)
                 shared = number == INT and _terminal_sent_it()

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.end_to_end.harness import PROGRAMS, Ckptrun
 
 
@@ -60,6 +62,7 @@ def over_links(ckptrun: Ckptrun, least: int, limit_s: float, *words: str) -> tup
     raise AssertionError(f"never {least} links: {outcomes} at last, and next would be a limit of {limit_s} s")
 
 
+@pytest.mark.framework(1)
 def test_pytorch_epochs_each_once(ckptrun: Ckptrun) -> None:
     """It catches only INT and does not save on it: it is stopped right after a save. Each epoch that was saved is run once."""
     shutil.copy(PROGRAMS / "guide_pytorch.py", ckptrun.folder / "train.py")
@@ -70,6 +73,7 @@ def test_pytorch_epochs_each_once(ckptrun: Ckptrun) -> None:
     assert outcomes == ["continued"] * (len(outcomes) - 1) + ["complete"]
 
 
+@pytest.mark.framework(2)
 def test_tensorflow_epochs_each_once(ckptrun: Ckptrun) -> None:
     """The guide's Keras program, period=1 and `.ckpt` weights as they stand: each epoch that was saved is run once."""
     shutil.copy(PROGRAMS / "guide_tensorflow.py", ckptrun.folder / "train.py")
@@ -80,6 +84,7 @@ def test_tensorflow_epochs_each_once(ckptrun: Ckptrun) -> None:
     assert len(re.findall(r"Continuing calculation from epoch step:(\d+)", output)) == len(outcomes) - 1
 
 
+@pytest.mark.framework(2)
 def test_a_training_that_saves_everything_is_bit_for_bit_the_uninterrupted_one(ckptrun: Ckptrun, tmp_path: Path) -> None:
     """Four links of a PyTorch training with model, optimizer, generators and data order: the same weights to the bit."""
     program = str(PROGRAMS / "exact_pytorch.py")

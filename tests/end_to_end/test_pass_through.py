@@ -152,7 +152,7 @@ def test_a_second_ctrl_c_ends_at_once(ckptrun: Ckptrun) -> None:
     screen = terminal(ckptrun, "--", sys.executable, COUNTER, "ck", "1000", "0.2", "--hear", "INT", "--go-on")
     screen.expect("step 2")
     screen.sendintr()
-    screen.expect("heard 2")
+    screen.expect("once more to end it at once")
     screen.expect("step")
     screen.sendintr()
     screen.expect(pexpect.EOF)

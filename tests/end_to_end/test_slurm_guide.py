@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.end_to_end.harness import PROGRAMS
 from tests.end_to_end.jobs import Jobs
 
@@ -55,6 +57,7 @@ def test_pickle(jobs: Jobs) -> None:
     assert len(numbers) >= 24
 
 
+@pytest.mark.framework(1)
 def test_pytorch(jobs: Jobs) -> None:
     """The guide's PyTorch program, stopped right after a save each time: each epoch once."""
     before = f"export PYTHONPATH={PROGRAMS}/stand_in STAND_IN_SECONDS_AN_ITEM=0.0005\n"
@@ -63,6 +66,7 @@ def test_pytorch(jobs: Jobs) -> None:
     assert epochs == list(range(20)), f"repeated or skipped: {epochs}"
 
 
+@pytest.mark.framework(2)
 def test_pytorch_in_jobs_of_a_minute(jobs: Jobs) -> None:
     """The limit of Slurm itself, and nothing said but where the checkpoints are: the guide's program needs more than a minute."""
     before = f"export PYTHONPATH={PROGRAMS}/stand_in STAND_IN_SECONDS_AN_ITEM=0.002 OMP_NUM_THREADS=1\n"
@@ -76,6 +80,7 @@ def test_pytorch_in_jobs_of_a_minute(jobs: Jobs) -> None:
     assert epochs == list(range(20)), f"repeated or skipped: {epochs}"
 
 
+@pytest.mark.framework(2)
 def test_tensorflow(jobs: Jobs) -> None:
     """The guide's Keras program: each epoch that was saved once."""
     before = f"export PYTHONPATH={PROGRAMS}/stand_in TF_CPP_MIN_LOG_LEVEL=3\n"
@@ -84,6 +89,7 @@ def test_tensorflow(jobs: Jobs) -> None:
     assert saved == list(range(1, 21)), f"repeated or skipped: {saved}"
 
 
+@pytest.mark.framework(1)
 def test_bit_exact(jobs: Jobs, tmp_path: Path) -> None:
     """Model, optimizer, generators and data order over jobs: the same weights, to the bit, as without an interruption."""
     program = PROGRAMS / "exact_pytorch.py"

@@ -6,6 +6,8 @@ import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from tests.end_to_end.harness import CHILDREN, PROGRAMS
 from tests.end_to_end.jobs import Jobs
 from tests.end_to_end.test_slurm_guide import over_jobs
@@ -50,6 +52,7 @@ def test_pickle_program_behind_srun(jobs: Jobs) -> None:
     assert len(numbers) >= 15
 
 
+@pytest.mark.framework(1)
 def test_one_that_cannot_be_told_on_two_nodes(jobs: Jobs) -> None:
     """The guide's PyTorch program on two nodes: ended right after a save, by INT through srun; nothing is skipped."""
     training = f"mkdir -p $SLURM_PROCID && cd $SLURM_PROCID && exec python {PROGRAMS}/guide_pytorch.py"
@@ -67,7 +70,7 @@ def test_tasks_on_two_nodes_are_told_through_srun(jobs: Jobs) -> None:
     jobs.submit(jobs.script(f"exec ckptrun {checkpoints(2)} {SHORT} srun {ranked('SLURM_PROCID', 24, 0.4)}", *TWO_NODES))
     count = complete(jobs)
     assert sorted(jobs.steps()) == sorted([*range(1, 25)] * 2)
-    assert jobs.log().count("heard 10") >= 2 * (count - 2) + 1  # at the last ask one of them may have been done
+    assert jobs.log().count("heard 10") >= count  # one of the two may be done earlier, and is not asked any more
     assert all("handed on to the tasks of step" in str(targets) for targets in asked(jobs))
 
 
@@ -77,7 +80,7 @@ def test_term_reaches_tasks_on_two_nodes_through_the_controller(jobs: Jobs) -> N
     jobs.submit(jobs.script(f"exec ckptrun {checkpoints(2)} {SHORT} srun {training}", *TWO_NODES))
     count = complete(jobs)
     assert sorted(jobs.steps()) == sorted([*range(1, 25)] * 2)
-    assert jobs.log().count("heard 15") >= 2 * (count - 2) + 1
+    assert jobs.log().count("heard 15") >= count
 
 
 def test_two_steps_side_by_side(jobs: Jobs) -> None:
@@ -107,7 +110,7 @@ def test_relays_on_two_nodes(jobs: Jobs) -> None:
     jobs.submit(jobs.script(f"exec ckptrun {checkpoints(2)} {SHORT} srun ckptrun {training}", *TWO_NODES))
     count = complete(jobs)
     assert sorted(jobs.steps()) == sorted([*range(1, 25)] * 2)
-    assert jobs.log().count("heard 10") >= 2 * (count - 2) + 1  # at the last ask one of them may have been done
+    assert jobs.log().count("heard 10") >= count  # one of the two may be done earlier, and is not asked any more
     assert "task 1 on n2: " in jobs.log()
 
 
@@ -138,6 +141,7 @@ def test_the_worst_status_of_a_step_counts(jobs: Jobs) -> None:
     assert sorted(jobs.steps()) == sorted([1, 2, 3] * 3)
 
 
+@pytest.mark.framework(2)
 def test_torchrun_behind_srun_on_one_node(jobs: Jobs) -> None:
     """Its two workers are asked directly; torchrun, which a signal would end, hears nothing."""
     training = f"torchrun --standalone --nproc-per-node 2 {CHILDREN}/ranked.py RANK ck 60 0.3 --hear USR1"
@@ -146,6 +150,7 @@ def test_torchrun_behind_srun_on_one_node(jobs: Jobs) -> None:
     assert all("behind srun, torchrun" in str(targets) for targets in asked(found))
 
 
+@pytest.mark.framework(1)
 def test_torchrun_behind_relays_on_two_nodes(jobs: Jobs) -> None:
     """`srun ckptrun torchrun ...`: on each node the relay asks its own worker."""
     where = "--nnodes 2 --nproc-per-node 1 --rdzv-backend c10d --rdzv-endpoint 127.0.0.1:29511 --rdzv-id $SLURM_JOB_ID"
