@@ -184,9 +184,10 @@ def _whole_queue() -> Procedure[tuple[Queued, ...] | None]:
 
 
 def live_job(folder: ChainFolder, queue: tuple[Queued, ...]) -> str | None:
-    """Return in words which job of a chain waits or runs, None for none."""
+    """Return in words which job of a chain waits or runs, None for none. One that waits for a complete chain will not train."""
+    complete = final_outcome(Turns(folder.turns).read()) == "complete"
     for one in _jobs_of(folder, queue):
-        if one.waiting or one.at_work:
+        if one.at_work or (one.waiting and not complete):
             return f"job {one.job} {'waits' if one.waiting else 'runs'}; `ckptrun chain stop {folder.id}` stops it"
     return None
 

@@ -126,6 +126,23 @@ def test_one_behind_a_task_and_one_behind_the_whole_array(jobs: Jobs) -> None:
     assert sorted(jobs.steps()) == sorted([*range(1, 19)] * 2)
 
 
+def test_one_that_cannot_be_moved_is_not_released_early(jobs: Jobs) -> None:
+    """`the array or another job` has no form with the successor in it: said with a command; the link goes on and ends with 75."""
+    other = jobs.submit("--hold", jobs.script("true", name="other.sh"))
+    command = f"exec ckptrun --checkpoint ck-%a {SHORT} {ranked('SLURM_ARRAY_TASK_ID', 10, 0.4)}"
+    array = jobs.submit("--array=3", "--output=%x_%A_%a.out", jobs.script(command))
+    either = report(jobs, f"afterok:{array}?afterok:{other}", name="either")
+    assert jobs.until_over()[:2] == ["continued", "complete"]
+    first, second = jobs.jobs()
+    assert jobs.state_of(first) == "FAILED" and jobs.state_of(second) == "COMPLETED"
+    assert "75:0" in jobs.run("sacct", "-n", "-X", "-j", first, "-o", "exitcode")
+    assert f"type: scontrol update JobId={either} Dependency=afterok:{second}" in jobs.log()
+    assert (ran(jobs, "either"), dependency(jobs, either)) == (0, f"afterok:{array}_*(failed)?afterok:{other}(unfulfilled)")
+    jobs.run("scontrol", "release", other)
+    jobs.after(either)
+    assert (ran(jobs, "either"), sorted(jobs.steps())) == (1, list(range(1, 11)))
+
+
 def _ends(jobs: Jobs) -> list[dict[str, str]]:
     """Return when accounting says that the last job of each chain ended."""
     found = []
