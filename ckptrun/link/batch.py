@@ -317,7 +317,7 @@ class BatchLink(JobDesk):
         if self._handing and self._handed is None:
             return
         if self._files.intended_at is not None:
-            self._errands.begin(handover.take_back(self._files.script), self._say_taken_back)
+            self._errands.begin(handover.take_back(self._office()), self._say_taken_back)
 
     def _say_taken_back(self, jobs: tuple[str, ...]) -> None:
         for job in jobs:
@@ -504,7 +504,7 @@ class BatchLink(JobDesk):
     def _take_back_now(self) -> None:
         if not self._know_successor():
             return
-        jobs = self._wait_for(handover.take_back(self._files.script))
+        jobs = self._wait_for(handover.take_back(self._office()))
         self._say_taken_back(jobs or ())
 
     def _wait_for(self, procedure: Procedure[Any], *, in_spite_of_term: bool = False) -> Any:

@@ -236,15 +236,30 @@ def first_look(office: Office, job: JobId) -> Procedure[Result]:
     return confirm(office, job, seen=False, pause_s=_FIRST_LOOK_S)
 
 
-def take_back(script: str) -> Procedure[tuple[str, ...]]:
-    """Cancel the jobs of a script that wait; return their ids."""
-    found = yield from look(script)
-    waiting = tuple(one.job for one in found or () if one.waiting)
-    for one in waiting:
-        job = parse.job_id(one)
+def take_back(office: Office) -> Procedure[tuple[str, ...]]:
+    """Cancel the successor where it waits; return its ids.
+
+    Who waits for it is given back to this job before: a cancel counts as an end, and the training may still be saving.
+    """
+    lines = yield from _queue()
+    found = [one for one in lines or () if one.waiting and one.runs(office.files.script)]
+    for one in found:
+        job = parse.job_id(one.job)
         if job is not None:
+            yield from give_back(job, office.job, lines or (), office.files.chain)
             yield commands.cancel(job)
-    return waiting
+    return tuple(one.job for one in found)
+
+
+def give_back(successor: JobId, job: JobId, lines: tuple[Queued, ...], chain: str) -> Procedure[None]:
+    """Let those who wait for a successor that will not be wait for the job that still runs; as far as the controller answers."""
+    for move in dependents.moves(lines, Ours(successor, successor.number), job, chain):
+        if not move.expression:
+            continue
+        said = yield commands.wait_for(move.job, move.expression)
+        assert said is not None
+        if parse.silent(said.code, said.err):
+            return
 
 
 def let_go(script: str, chain: str) -> Procedure[tuple[tuple[str, ...], tuple[str, ...]]]:

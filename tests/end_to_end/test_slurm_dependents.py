@@ -110,6 +110,20 @@ def test_a_chain_that_completes_while_others_wait_for_its_successor(jobs: Jobs) 
     assert (ran(jobs), jobs.steps(), jobs.jobs()) == (1, list(range(1, 41)), [first])
 
 
+def test_a_chain_that_is_stopped_while_others_wait_for_its_successor(jobs: Jobs) -> None:
+    """The successor is cancelled at once and the training saves for two seconds: afterany waits for that, afterok for ever."""
+    first = chain(jobs, 400, "--time-limit 120s --successor start", "--only-asked", "--save 2")
+    ended, never = report(jobs, f"afterany:{first}", name="ended"), report(jobs, f"afterok:{first}", name="never")
+    jobs.until_event("dependent_moved", 2)
+    jobs.run("ckptrun", "chain", "stop")
+    assert jobs.until_over() == ["stopped"]
+    assert after_the_end(jobs, ended)
+    assert dependency(jobs, never) == f"afterok:{first}(failed)"
+    assert (ran(jobs, "ended"), ran(jobs, "never")) == (1, 0)
+    jobs.run("scancel", never)
+    assert jobs.queue() == []
+
+
 def test_one_behind_a_task_and_one_behind_the_whole_array(jobs: Jobs) -> None:
     """A task's dependent follows its chain; one behind the array waits for all tasks' chains, though they change it at once."""
     command = f"exec ckptrun --checkpoint ck-%a {SHORT} {ranked('SLURM_ARRAY_TASK_ID', 18, 0.4)}"

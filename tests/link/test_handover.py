@@ -308,3 +308,20 @@ def test_a_complete_chain_leaves_a_successor_that_is_waited_for(office: Office) 
     seen = with_others(office, REPORT.replace("afterok:5", "afterok:6"))
     result, programs = play(handover.let_go(office.files.script, office.files.chain), seen)
     assert (result, programs) == (((), ("6",)), ["squeue"])
+
+
+def test_a_successor_that_is_taken_back_gives_back_who_waits_for_it(office: Office) -> None:
+    """First the report waits for the job that still saves, then the successor is cancelled: a cancel counts as an end."""
+    seen = with_others(office, REPORT.replace("afterok:5", "afterany:6"))
+    result, calls = carry_out(handover.take_back(office), seen, DONE, DONE)
+    assert result == ("6",)
+    assert calls[1:] == [("scontrol", "update", "JobId=7", "Dependency=afterany:5"), ("scancel", "6")]
+
+
+def test_a_successor_is_taken_back_though_nothing_is_answered(office: Office) -> None:
+    """The controller falls silent: nobody else is given back, and the cancel goes out all the same."""
+    seen = with_others(
+        office, REPORT.replace("afterok:5", "afterany:6"), REPORT.replace("afterok:5", "afterok:6").replace("7|", "8|")
+    )
+    result, programs = play(handover.take_back(office), seen, SILENT, DONE)
+    assert (result, programs) == (("6",), ["squeue", "scontrol update", "scancel 6"])
