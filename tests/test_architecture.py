@@ -109,6 +109,7 @@ def test_the_core_is_pure() -> None:
         "reason",
         "parse",
         "fidelity",
+        "dependents",
         "sbatch_options",
         "submit_line",
         "read_back",

@@ -20,7 +20,8 @@ class LinkFiles:
 
     def __init__(self, folder: ChainFolder, number: int) -> None:
         self.number = number
-        self.path = os.path.join(folder.links, str(number))
+        self.chain = folder.links
+        self.path = os.path.join(self.chain, str(number))
         self.script = os.path.join(self.path, "script")
         self._intent = os.path.join(self.path, "intent")
         self._refused = os.path.join(self.path, "refused")

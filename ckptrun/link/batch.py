@@ -21,17 +21,18 @@ from ckptrun.link import handover, messages, reason
 from ckptrun.link import supervision as core
 from ckptrun.link.crew import Crew
 from ckptrun.link.errands import Errands, Procedure
-from ckptrun.link.handover import Handed, Office, Result
+from ckptrun.link.handover import Handed, Moved, Office, Result
 from ckptrun.link.job_desk import JobDesk
 from ckptrun.link.one_link import OneLink, Ran, Where, asked_for
-from ckptrun.link.outcome import Decision, End
+from ckptrun.link.outcome import UNFINISHED_EXIT, Decision, End
 from ckptrun.link.same_job import SameJob
 from ckptrun.link.succession import Verdict, wait_behind
 from ckptrun.link.times import Times
 from ckptrun.plan import Plan
-from ckptrun.slurm import commands, parse
+from ckptrun.slurm import commands, dependents, parse
+from ckptrun.slurm.dependents import Move
 from ckptrun.slurm.job import Here
-from ckptrun.slurm.parse import JobRecord, Settings
+from ckptrun.slurm.parse import JobId, JobRecord, Settings
 from ckptrun.words import Course, Outcome, Reason, Status
 
 # How long a signal of Slurm's may be behind the end of a training that heard its own (steps hear before the batch shell).
@@ -77,6 +78,9 @@ class BatchLink(JobDesk):
         self._handed: Result | None = None
         self._seen = False
         self._unwanted = False
+        self._moving = False
+        self._ending = False
+        self._left: tuple[Move, ...] = ()
         self._taken_away = False
         self._late: list[int] = []
         self._termed = False
@@ -268,6 +272,7 @@ class BatchLink(JobDesk):
             messages.say,
             self._settings.min_job_age_s,
             delay_s,
+            int(self._record.fields.get("JobId", "0")),
         )
 
     def _told_of_successor(self, result: Result) -> None:
@@ -285,8 +290,26 @@ class BatchLink(JobDesk):
             if found.handed is Handed.LOST:
                 messages.say(f"job {result.job} was accepted and is gone: submitting it again")
                 self._begin_handing(0.0)
+            if self._seen and not self._ending:
+                self._begin_moving(found)
 
         self._errands.begin(handover.first_look(self._office(), result.job), looked)
+
+    def _begin_moving(self, found: Result) -> None:
+        if found.job is not None:
+            self._moving = True
+            self._errands.begin(handover.move_dependents(self._office(), found.job, found.lines), self._told_of_dependents)
+
+    def _told_of_dependents(self, result: Moved) -> None:
+        self._moving = False
+        for move in result.moved:
+            self._link.record("dependent_moved", job=move.job, expression=move.expression)
+            messages.say(f"job {move.job} waits for the next link now: {move.expression}")
+        known = {move.job for move in self._left}
+        for move in result.left:
+            if move.job not in known:
+                messages.say(dependents.left_behind(move, self._here.job, self._handed.job if self._handed else None))
+        self._left = result.left
 
     def take_back(self) -> None:
         """Cancel the successor that waits; one that is just being submitted is cancelled as soon as it is known."""
@@ -294,7 +317,7 @@ class BatchLink(JobDesk):
         if self._handing and self._handed is None:
             return
         if self._files.intended_at is not None:
-            self._errands.begin(handover.take_back(self._files.script), self._say_taken_back)
+            self._errands.begin(handover.take_back(self._office()), self._say_taken_back)
 
     def _say_taken_back(self, jobs: tuple[str, ...]) -> None:
         for job in jobs:
@@ -376,7 +399,9 @@ class BatchLink(JobDesk):
             decision = stopped
         if decision.next:
             return self._requeue(decision) if self._plan.continue_with == "requeue" else self._secure(decision)
-        if decision.outcome in (Outcome.COMPLETE, Outcome.CANCELLED, Outcome.STOPPED, Outcome.FAILED):
+        if decision.outcome is Outcome.COMPLETE:
+            self._let_go_now()
+        elif decision.outcome in (Outcome.CANCELLED, Outcome.STOPPED, Outcome.FAILED):
             self._take_back_now()
         return decision
 
@@ -388,9 +413,9 @@ class BatchLink(JobDesk):
             if result is None:
                 return self._stranded("the controller did not take the next job in time")
             if result.handed is Handed.QUEUED and result.job is not None:
-                result = self._wait_for(handover.confirm(self._office(), result.job, seen=self._seen)) or result
+                result = self._last_look(result.job) or result
             if result.handed in (Handed.QUEUED, Handed.SILENT):
-                return decision
+                return self._released(decision)
             if result.handed is Handed.CANCELLED:
                 return Decision(Outcome.STOPPED, False, 75, "its successor was cancelled")
             if result.handed is Handed.NOT_OURS:
@@ -402,6 +427,24 @@ class BatchLink(JobDesk):
                 return self._requeue(decision, f"sbatch: {result.said}")
             self._handing, self._handed = False, None
         return self._stranded("the next job was accepted and lost again and again")
+
+    def _last_look(self, successor: JobId) -> Result | None:
+        """Look at the successor, and move who has come to wait for this job since the last look."""
+        self._ending = True
+        self._wait_until(lambda: not self._moving)
+        found: Result | None = self._wait_for(handover.confirm(self._office(), successor, seen=self._seen))
+        if found is not None and found.handed is Handed.QUEUED:
+            self._begin_moving(found)
+            self._wait_until(lambda: not self._moving)
+        return found
+
+    def _released(self, decision: Decision) -> Decision:
+        """Return the decision to go on; where a job still waits for this one, with an exit code that releases no `afterok`."""
+        if not self._left and not self._moving:
+            return decision
+        who = ", ".join(f"job {move.job}" for move in self._left) or "a job"
+        why = f"{decision.why}; {who} still waits for this job and not for the chain, hence exit code {UNFINISHED_EXIT}"
+        return decision._replace(exit_code=UNFINISHED_EXIT, why=why)
 
     def _result_of_handing(self, decision: Decision) -> Result | None:
         if not self._handing:
@@ -437,13 +480,31 @@ class BatchLink(JobDesk):
     def _stranded(self, why: str) -> Decision:
         return Decision(Outcome.STRANDED, False, 75, why)
 
-    def _take_back_now(self) -> None:
-        if self._files.intended_at is None and not self._handing:
+    def _let_go_now(self) -> None:
+        """Cancel the successor of a link that completed the chain, unless somebody waits for it."""
+        self._ending = True
+        if not self._know_successor():
             return
+        self._wait_until(lambda: not self._moving)
+        jobs, left = self._wait_for(handover.let_go(self._files.script, self._files.chain)) or ((), ())
+        self._say_taken_back(jobs)
+        for job in left:
+            messages.say(f"job {job}, the next link, stays in the queue, because others wait for it: it will end at once with 0")
+            self._link.record("left_to_release", job=job)
+
+    def _know_successor(self) -> bool:
+        """Wait until a submission under way was answered; return whether there may be a successor."""
+        if self._files.intended_at is None and not self._handing:
+            return False
         if self._handing and self._handed is None:
             self._unwanted = True
             self._wait_until(lambda: self._handed is not None)
-        jobs = self._wait_for(handover.take_back(self._files.script))
+        return True
+
+    def _take_back_now(self) -> None:
+        if not self._know_successor():
+            return
+        jobs = self._wait_for(handover.take_back(self._office()))
         self._say_taken_back(jobs or ())
 
     def _wait_for(self, procedure: Procedure[Any], *, in_spite_of_term: bool = False) -> Any:

@@ -7,6 +7,7 @@ Rules of this file, in the order in which they are kept:
   it, and only while the queue would still show a job that had ended.
 - A successor that a person has cancelled is not submitted again.
 - Only when it is queued may this job lose its right to come back.
+- Who waits for this job is moved to the successor only after that was seen in the queue: a job that was forgotten counts as over.
 
 Each procedure is a generator (see `errands`): what crashes between two of its yields has done what stands above, and no more.
 """
@@ -20,13 +21,16 @@ from typing import NamedTuple
 
 from ckptrun.chain.links import LinkFiles
 from ckptrun.link.errands import Pause, Procedure
-from ckptrun.slurm import commands, environment, parse
+from ckptrun.slurm import commands, dependents, environment, parse
+from ckptrun.slurm.dependents import Move, Ours
 from ckptrun.slurm.fidelity import Same, reservation_of, without_reservation
 from ckptrun.slurm.parse import Answer, JobId, Queued
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 _STILL_LISTENING_S = 3.0
 _FIRST_LOOK_S = 10.0
+# From the look of another link to its update; and how often who collided tries again.
+_OTHERS_UPDATE_S, _UPDATES = 0.5, 5
 # Reasons for which an accepted job never starts, however long it waits.
 NEVER = frozenset(
     {
@@ -57,15 +61,19 @@ class Handed(str, Enum):
 
 
 class Result(NamedTuple):
-    """The result of one step of the hand-over: the successor's job where there is one, and what Slurm said."""
+    """The result of one step of the hand-over: the successor's job where there is one, what Slurm said, and the queue as seen."""
 
     handed: Handed
     job: JobId | None = None
     said: str = ""
+    lines: tuple[Queued, ...] = ()
 
 
 class Office(NamedTuple):
-    """Who hands over, and what: our job and its restart count, the successor's files, how the same job is submitted again."""
+    """Who hands over, and what: our job and its restart count, the successor's files, how the same job is submitted again.
+
+    `bare` is the job id that an array task has of its own.
+    """
 
     job: JobId
     restart: int
@@ -77,6 +85,7 @@ class Office(NamedTuple):
     say: Callable[[str], None]
     min_job_age_s: float = 300.0
     delay_s: float = 0.0
+    bare: int | None = None
 
 
 def hand_over(office: Office) -> Procedure[Result]:
@@ -177,11 +186,14 @@ def _result_of(found: tuple[Queued, ...] | None) -> Result | None:
 
 def look(script: str) -> Procedure[tuple[Queued, ...] | None]:
     """Return all jobs of a script in the queue, those that have ended included; None where the controller does not answer."""
+    lines = yield from _queue()
+    return None if lines is None else tuple(one for one in lines if one.runs(script))
+
+
+def _queue() -> Procedure[tuple[Queued, ...] | None]:
     said = yield commands.queue_of_user()
     assert said is not None
-    if said.code != 0:
-        return None
-    return tuple(one for one in parse.queue(said.out) if one.runs(script))
+    return parse.queue(said.out) if said.code == 0 else None
 
 
 def _secure(office: Office, found: Result) -> Procedure[Result]:
@@ -204,9 +216,10 @@ def confirm(office: Office, job: JobId, *, seen: bool, pause_s: float = 0.0) -> 
     """
     if pause_s:
         yield Pause(pause_s)
-    found = yield from look(office.files.script)
-    if found is None:
+    lines = yield from _queue()
+    if lines is None:
         return Result(Handed.SILENT, job)
+    found = [one for one in lines if one.runs(office.files.script)]
     alive = [one for one in found if one.waiting or one.at_work]
     if any(one.state == "CANCELLED" for one in found) or (not alive and seen):
         return Result(Handed.CANCELLED, job)
@@ -215,7 +228,7 @@ def confirm(office: Office, job: JobId, *, seen: bool, pause_s: float = 0.0) -> 
     never = next((one.reason for one in alive if one.waiting and one.reason in NEVER), None)
     if never is not None:
         return Result(Handed.NEVER, job, never)
-    return Result(Handed.QUEUED, parse.job_id(alive[0].job))
+    return Result(Handed.QUEUED, parse.job_id(alive[0].job), lines=lines)
 
 
 def first_look(office: Office, job: JobId) -> Procedure[Result]:
@@ -223,15 +236,92 @@ def first_look(office: Office, job: JobId) -> Procedure[Result]:
     return confirm(office, job, seen=False, pause_s=_FIRST_LOOK_S)
 
 
-def take_back(script: str) -> Procedure[tuple[str, ...]]:
-    """Cancel the jobs of a script that wait; return their ids."""
-    found = yield from look(script)
-    waiting = tuple(one.job for one in found or () if one.waiting)
-    for one in waiting:
-        job = parse.job_id(one)
+def take_back(office: Office) -> Procedure[tuple[str, ...]]:
+    """Cancel the successor where it waits; return its ids.
+
+    Who waits for it is given back to this job before: a cancel counts as an end, and the training may still be saving.
+    """
+    lines = yield from _queue()
+    found = [one for one in lines or () if one.waiting and one.runs(office.files.script)]
+    for one in found:
+        job = parse.job_id(one.job)
         if job is not None:
+            yield from give_back(job, office.job, lines or (), office.files.chain)
             yield commands.cancel(job)
-    return waiting
+    return tuple(one.job for one in found)
+
+
+def give_back(successor: JobId, job: JobId, lines: tuple[Queued, ...], chain: str) -> Procedure[None]:
+    """Let those who wait for a successor that will not be wait for the job that still runs; as far as the controller answers."""
+    for move in dependents.moves(lines, Ours(successor, successor.number), job, chain):
+        if not move.expression:
+            continue
+        said = yield commands.wait_for(move.job, move.expression)
+        assert said is not None
+        if parse.silent(said.code, said.err):
+            return
+
+
+def let_go(script: str, chain: str) -> Procedure[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Cancel the jobs of a script that wait and for which nobody waits; return those, and the ones that are left to start.
+
+    One that is left finds the chain complete, ends with 0 and so releases who waits for it.
+    """
+    lines = yield from _queue()
+    cancelled, left = [], []
+    for one in lines or ():
+        job = parse.job_id(one.job)
+        if job is None or not one.waiting or not one.runs(script):
+            continue
+        if dependents.waited_for(lines or (), job, chain):
+            left.append(one.job)
+        else:
+            yield commands.cancel(job)
+            cancelled.append(one.job)
+    return tuple(cancelled), tuple(left)
+
+
+class Moved(NamedTuple):
+    """Who waits for the successor now, and who is left waiting for this job, with the reason in `why`."""
+
+    moved: tuple[Move, ...] = ()
+    left: tuple[Move, ...] = ()
+
+
+def move_dependents(office: Office, successor: JobId, lines: tuple[Queued, ...]) -> Procedure[Moved]:
+    """Let the user's jobs that wait for this one wait for its successor. `lines` is the queue in which that was seen.
+
+    An update replaces all that a job waits for, and Slurm has no way to change a part of it: of two links that do so at the same
+    time one is forgotten. So where there is anything else in it, it is looked at again, once the other's update must have come.
+    """
+    if office.replaced():
+        return Moved()
+    ours, chain = Ours(office.job, office.bare), office.files.chain
+    done: dict[str, Move] = {}
+    refused: dict[str, str] = {}
+    left = dependents.moves(lines, ours, successor, chain)
+    for turn in range(1, _UPDATES + 1):
+        tries = [move for move in left if move.expression and move.job not in refused]
+        for move in tries:
+            said = yield commands.wait_for(move.job, move.expression)
+            assert said is not None
+            if said.code == 0:
+                done[move.job] = move
+            else:
+                refused[move.job] = parse.said(said.err) or "no answer"
+        left = tuple(move for move in left if not move.expression or move.job in refused)
+        if not any(move.shared or move.job in refused for move in tries):
+            break
+        if any(move.shared for move in tries):
+            # Two that collided must not do so again: the one that is a job later comes an eighth later.
+            yield Pause(_OTHERS_UPDATE_S * turn * (1 + (office.job.number + (office.job.task or 0)) % 8 / 8))
+        found = yield from _queue()
+        if found is None:
+            break
+        left = dependents.moves(found, ours, successor, chain)
+    why = {move.job: refused.get(move.job) or move.why or "other links change it at the same time" for move in left}
+    moved = (move for job, move in done.items() if job not in why)
+    return Moved(tuple(moved), tuple(move._replace(why=why[move.job]) for move in left))
 
 
 def requeue(job: JobId) -> Procedure[Result]:

@@ -18,6 +18,7 @@ from ckptrun.early import HUP, INT, TERM, Handlers
 from ckptrun.errors import Refused, Stranded, TurnTaken
 from ckptrun.link import messages
 from ckptrun.link.errands import Errands, Pause, Procedure
+from ckptrun.link.handover import give_back
 from ckptrun.slurm import commands, environment, fidelity, parse
 from ckptrun.slurm.parse import Answer, JobId, Queued
 
@@ -49,21 +50,18 @@ def is_slurm(folder: ChainFolder) -> bool:
 
 
 def _stop_jobs(folder: ChainFolder) -> Procedure[Stopped]:
-    lines = yield from _queue_of(folder)
-    cancelled = []
-    running = None
-    for one in lines:
-        job = parse.job_id(one.job)
-        if job is None:
-            continue
-        if one.waiting:
-            yield commands.cancel(job)
-            cancelled.append(one.job)
-        elif one.at_work:
-            running = one.job
-            if _is_batch_shell(folder, one.job):  # it looks for the mark every ten seconds; a signal makes it look now
-                yield commands.signal_batch_shell(job, "TERM")
-    return Stopped(tuple(cancelled), f"job {running}" if running else None)
+    lines = yield from _answered_queue()
+    jobs = [(one, job) for one in _jobs_of(folder, lines) if (job := parse.job_id(one.job)) is not None]
+    at_work = sorted((job for one, job in jobs if one.at_work), key=lambda job: job.number)
+    waiting = [job for one, job in jobs if one.waiting]
+    for job in waiting:
+        if at_work:  # it may save for minutes yet, and a cancel would count as the end that others wait for
+            yield from give_back(job, at_work[-1], lines, folder.links)
+        yield commands.cancel(job)
+    for job in at_work:
+        if _is_batch_shell(folder, str(job)):  # it looks for the mark every ten seconds; a signal makes it look now
+            yield commands.signal_batch_shell(job, "TERM")
+    return Stopped(tuple(map(str, waiting)), f"job {at_work[-1]}" if at_work else None)
 
 
 def _is_batch_shell(folder: ChainFolder, job: str) -> bool:
@@ -144,11 +142,15 @@ def _submit(folder: ChainFolder, link: int, base: int) -> Procedure[JobId]:
 
 def _queue_of(folder: ChainFolder) -> Procedure[tuple[Queued, ...]]:
     """Return the jobs of a chain that the queue shows. Raises Refused where the controller does not answer."""
+    return _jobs_of(folder, (yield from _answered_queue()))
+
+
+def _answered_queue() -> Procedure[tuple[Queued, ...]]:
     said = yield commands.queue_of_user()
     assert said is not None
     if said.code != 0:
         raise Refused(f"the controller does not answer ({said.err.strip().splitlines()[-1] if said.err.strip() else 'no answer'})")
-    return _jobs_of(folder, parse.queue(said.out))
+    return parse.queue(said.out)
 
 
 def _foreign(one: Queued) -> bool:
@@ -184,9 +186,10 @@ def _whole_queue() -> Procedure[tuple[Queued, ...] | None]:
 
 
 def live_job(folder: ChainFolder, queue: tuple[Queued, ...]) -> str | None:
-    """Return in words which job of a chain waits or runs, None for none."""
+    """Return in words which job of a chain waits or runs, None for none. One that waits for a complete chain will not train."""
+    complete = final_outcome(Turns(folder.turns).read()) == "complete"
     for one in _jobs_of(folder, queue):
-        if one.waiting or one.at_work:
+        if one.at_work or (one.waiting and not complete):
             return f"job {one.job} {'waits' if one.waiting else 'runs'}; `ckptrun chain stop {folder.id}` stops it"
     return None
 

@@ -84,6 +84,11 @@ def keep_from_requeue(job: JobId) -> Call:
     return Call(("scontrol", "update", f"JobId={job}", "Requeue=0"), _READ_S)
 
 
+def wait_for(job: str, expression: str) -> Call:
+    """Say what a waiting job, or the waiting tasks of an array, wait for; the whole expression is replaced."""
+    return Call(("scontrol", "update", f"JobId={job}", f"Dependency={expression}"), _READ_S)
+
+
 def requeue(job: JobId) -> Call:
     """Start a running job again, under its own id."""
     return Call(("scontrol", "requeue", str(job)), _READ_S)

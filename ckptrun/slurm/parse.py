@@ -189,17 +189,17 @@ _UNKNOWN = re.compile(r"timed out|Connection reset|Zero Bytes|receive failure|Un
 
 def submission(code: int | None, out: str, err: str) -> Submission:
     """Read what `sbatch --parsable` did. `code` is None where it was killed or ran out of time without an answer."""
-    said = _said(err)
+    text = said(err)
     first = out.strip().splitlines()[0].split(";")[0] if out.strip() else ""
     if code == 0 and (job := job_id(first)) is not None:
-        return Submission(Answer.ACCEPTED, job, said)
+        return Submission(Answer.ACCEPTED, job, text)
     if code is None or code < 0 or (code >= 128 and code != 255) or code == 0:
-        return Submission(Answer.UNKNOWN, None, said or "sbatch ended without an answer")
+        return Submission(Answer.UNKNOWN, None, text or "sbatch ended without an answer")
     if _LATER.search(err):
-        return Submission(Answer.LATER, None, said)
+        return Submission(Answer.LATER, None, text)
     if _UNKNOWN.search(err):
-        return Submission(Answer.UNKNOWN, None, said)
-    return Submission(Answer.REFUSED, None, said or f"sbatch ended with exit code {code}")
+        return Submission(Answer.UNKNOWN, None, text)
+    return Submission(Answer.REFUSED, None, text or f"sbatch ended with exit code {code}")
 
 
 def reservation_ends_at(code: int | None, out: str, err: str) -> float | None:
@@ -210,7 +210,7 @@ def reservation_ends_at(code: int | None, out: str, err: str) -> float | None:
     return 0.0 if "not found" in out + err else None
 
 
-def _said(err: str) -> str:
+def said(err: str) -> str:
     """Return the last line that a command said, without its own name."""
     lines = [line.strip() for line in err.splitlines() if line.strip()]
     text = re.sub(r"^\w+: (?:error|fatal): ", "", lines[-1]) if lines else ""

@@ -56,6 +56,7 @@ PartitionName=requeue10 Nodes=n3 PriorityTier=1 PreemptMode=REQUEUE GraceTime=10
 PartitionName=cancel0 Nodes=n3 PriorityTier=1 PreemptMode=CANCEL GraceTime=0 DefaultTime=30
 PartitionName=cancel10 Nodes=n3 PriorityTier=1 PreemptMode=CANCEL GraceTime=10 DefaultTime=30
 PartitionName=prio Nodes=n3 PriorityTier=10 PreemptMode=OFF DefaultTime=5
+PartitionName=wide Nodes=n[1-3] PriorityTier=1 DefaultTime=5
 """
 
 _SLURMDBD_CONF = """\

@@ -86,8 +86,9 @@ class Jobs:
         return self.outcomes()
 
     def after(self, job: str) -> None:
-        """Wait until a job is over and gone: another one that waits for it has run."""
-        self.run("srun", "-Q", "-p", "batch", "-d", f"afterany:{job}", "true")
+        """Wait until this one job is over and gone: another one that waits for it has run."""
+        # As root: a job of the user's own that waits for a link is moved to the next one.
+        self.lab.admin("srun", "-Q", "-p", "batch", "-d", f"afterany:{job}", "true")
 
     def until_line_is_known(self, job: str) -> None:
         """Wait until accounting knows how a job was submitted, some seconds after that."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -11,11 +12,13 @@ from ckptrun.chain.home import ChainFolder
 from ckptrun.chain.links import LinkFiles
 from ckptrun.link import handover
 from ckptrun.link.errands import Pause, Procedure
-from ckptrun.link.handover import Handed, Office, Result
+from ckptrun.link.handover import Handed, Moved, Office, Result
+from ckptrun.slurm import parse
 from ckptrun.slurm.commands import Call, Said
 from ckptrun.slurm.fidelity import Same
-from ckptrun.slurm.parse import JobId
+from ckptrun.slurm.parse import JobId, Queued
 
+T = TypeVar("T")
 OURS = Said(0, "JobId=5 JobState=RUNNING Restarts=0", "")
 DONE = Said(0, "", "")
 CONNECT = Said(1, "", "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)")
@@ -42,23 +45,29 @@ def queue(office: Office, *lines: str) -> Said:
     return Said(0, "".join(f"{line}|{office.files.script} two words\n" for line in lines) + "9|RUNNING|None||/other\n", "")
 
 
-def play(procedure: Procedure[Result], *answers: Said) -> tuple[Result | None, list[str]]:
+def play(procedure: Procedure[T], *answers: Said) -> tuple[T | None, list[str]]:
     """Give the answers one after the other; return the result (None where it would go on) and the programs that were run."""
+    result, calls = carry_out(procedure, *answers)
+    return result, [" ".join(word for word in call[:2] if not word.startswith("-")) for call in calls]
+
+
+def carry_out(procedure: Procedure[T], *answers: Said) -> tuple[T | None, list[tuple[str, ...]]]:
+    """Give the answers one after the other; return the result (None where it would go on) and the commands that were run."""
     left: Iterator[Said] = iter(answers)
-    programs: list[str] = []
+    programs: list[tuple[str, ...]] = []
     said: Said | None = None
     while True:
         try:
             step = procedure.send(said)
         except StopIteration as end:
             assert next(left, None) is None, "not all answers were needed"
-            result: Result = end.value
+            result: T = end.value
             return result, programs
         said = None
         if isinstance(step, Pause):
             continue
         assert isinstance(step, Call)
-        programs.append(" ".join(word for word in step.argv[:2] if not word.startswith("-")))
+        programs.append(step.argv)
         said = next(left, None)
         if said is None:
             procedure.close()
@@ -194,3 +203,125 @@ def test_a_reservation_that_is_gone_is_left(office: Office) -> None:
     with pytest.raises(StopIteration) as ended:
         procedure.send(gone)
     assert ended.value.value.handed is Handed.REFUSED
+
+
+# --- who waits for this job
+
+DENIED_UPDATE = Said(1, "", "scontrol: error: Access/permission denied for job 7\n")
+NO_LONGER = Said(1, "", "Job has already finished for job 7\n")
+REPORT = "7|PENDING|Dependency|afterok:5(unfulfilled)|/home/report.sh"
+
+
+def with_others(office: Office, *others: str) -> Said:
+    """Return what squeue says of the waiting successor and of these whole lines."""
+    seen = queue(office, WAITS)
+    return seen._replace(out=seen.out + "".join(f"{line}\n" for line in others))
+
+
+def lines_of(said: Said) -> tuple[Queued, ...]:
+    """Return the queue that was seen."""
+    return parse.queue(said.out)
+
+
+def moving(office: Office, said: Said) -> Procedure[Moved]:
+    """Begin to move who waits for job 5 to job 6."""
+    return handover.move_dependents(office, JobId(6), lines_of(said))
+
+
+def test_a_look_that_finds_nobody_costs_nothing(office: Office) -> None:
+    """The look before the end has the queue already: with nobody who waits there is no further call."""
+    seen = with_others(office, "7|PENDING|Priority|(null)|/home/report.sh")
+    result, programs = play(handover.confirm(office, JobId(6), seen=True), seen)
+    assert result is not None and programs == ["squeue"]
+    assert play(moving(office, seen)) == (Moved(), [])
+    assert lines_of(seen) == result.lines
+
+
+def test_who_waits_is_moved_with_one_call(office: Office) -> None:
+    """The successor, which waits for us too, stays; the report waits for the successor."""
+    result, calls = carry_out(moving(office, with_others(office, REPORT)), DONE)
+    assert result is not None and [move.job for move in result.moved] == ["7"] and not result.left
+    assert calls == [("scontrol", "update", "JobId=7", "Dependency=afterok:6")]
+
+
+def test_one_that_was_replaced_moves_nobody(office: Office) -> None:
+    """Another start has the chain: whom its successor is for is not ours to say."""
+    assert play(moving(office._replace(replaced=lambda: True), with_others(office, REPORT))) == (Moved(), [])
+
+
+def test_one_that_cannot_be_moved_is_left_and_named(office: Office) -> None:
+    """Refused, and a second look still shows it waiting for us: left, with what Slurm said; not tried again and again."""
+    seen = with_others(office, REPORT)
+    result, programs = play(moving(office, seen), DENIED_UPDATE, seen)
+    assert programs == ["scontrol update", "squeue"]
+    assert result is not None and not result.moved
+    assert [(move.job, move.expression, move.why) for move in result.left] == [
+        ("7", "afterok:6", "Access/permission denied for job 7")
+    ]
+
+
+def test_one_that_went_away_is_not_left(office: Office) -> None:
+    """A person cancelled it between the look and the update: nobody waits for us any more."""
+    gone = with_others(office, REPORT.replace("PENDING", "CANCELLED"))
+    assert play(moving(office, with_others(office, REPORT)), NO_LONGER, gone)[0] == Moved()
+
+
+def test_a_silent_controller_leaves_who_waits(office: Office) -> None:
+    """Neither the update nor the look is answered: whether it was moved is not known, so that it counts as left."""
+    result, programs = play(moving(office, with_others(office, REPORT)), SILENT, SILENT)
+    assert result is not None and [move.job for move in result.left] == ["7"]
+    assert programs == ["scontrol update", "squeue"]
+
+
+def test_an_update_that_another_link_wrote_over_is_made_again(office: Office) -> None:
+    """A report behind a whole array: the link of another task, which had looked before our update, wrote after it."""
+    task = office._replace(job=JobId(5, 1), bare=5)
+    whole = with_others(office, "7|PENDING|Dependency|afterok:5_*(unfulfilled)|/home/report.sh")
+    theirs = whole._replace(out=whole.out.replace("afterok:5_*(unfulfilled)", "afterok:5_*(unfulfilled),afterok:8_2(unfulfilled)"))
+    both = theirs._replace(out=theirs.out.replace("afterok:8_2", "afterok:6_1(unfulfilled),afterok:8_2"))
+    procedure = handover.move_dependents(task, JobId(6, 1), lines_of(whole))
+    result, calls = carry_out(procedure, DONE, theirs, DONE, both)
+    assert [call[3] for call in calls if call[0] == "scontrol"] == [
+        "Dependency=afterok:5_*,afterok:6_1",
+        "Dependency=afterok:5_*,afterok:6_1,afterok:8_2",
+    ]
+    assert result is not None and len(result.moved) == 1 and not result.left
+
+
+def test_one_that_others_change_all_the_time_is_left(office: Office) -> None:
+    """Five times written over: then it is said, and this job releases nobody."""
+    seen = with_others(office, REPORT.replace("afterok:5(", "afterok:4(unfulfilled),afterok:5("))
+    result, programs = play(moving(office, seen), *[DONE, seen] * 5)
+    assert programs.count("scontrol update") == 5
+    assert result is not None and not result.moved and [move.job for move in result.left] == ["7"]
+
+
+def test_a_complete_chain_lets_its_successor_go(office: Office) -> None:
+    """Nobody waits for it: cancelled."""
+    result, calls = carry_out(handover.let_go(office.files.script, office.files.chain), with_others(office), DONE)
+    assert result == (("6",), ())
+    assert calls[-1] == ("scancel", "6")
+
+
+def test_a_complete_chain_leaves_a_successor_that_is_waited_for(office: Office) -> None:
+    """The report waits for it: it is to start, end with 0, and release the report."""
+    seen = with_others(office, REPORT.replace("afterok:5", "afterok:6"))
+    result, programs = play(handover.let_go(office.files.script, office.files.chain), seen)
+    assert (result, programs) == (((), ("6",)), ["squeue"])
+
+
+def test_a_successor_that_is_taken_back_gives_back_who_waits_for_it(office: Office) -> None:
+    """First the report waits for the job that still saves, then the successor is cancelled: a cancel counts as an end."""
+    seen = with_others(office, REPORT.replace("afterok:5", "afterany:6"))
+    result, calls = carry_out(handover.take_back(office), seen, DONE, DONE)
+    assert result == ("6",)
+    assert calls[1:] == [("scontrol", "update", "JobId=7", "Dependency=afterany:5"), ("scancel", "6")]
+
+
+def test_a_successor_is_taken_back_though_nothing_is_answered(office: Office) -> None:
+    """The controller falls silent: nobody else is given back, and the cancel goes out all the same."""
+    seen = with_others(
+        office, REPORT.replace("afterok:5", "afterany:6"), REPORT.replace("afterok:5", "afterok:6").replace("7|", "8|")
+    )
+    result, programs = play(handover.take_back(office), seen, SILENT, DONE)
+    assert (result, programs) == (("6",), ["squeue", "scontrol update", "scancel 6"])
