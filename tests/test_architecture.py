@@ -110,6 +110,7 @@ def test_the_core_is_pure() -> None:
         "parse",
         "fidelity",
         "sbatch_options",
+        "job_script",
         "submit_line",
         "read_back",
         "environment",

@@ -1,0 +1,158 @@
+"""`ckptrun sbatch` on a real Slurm: job scripts as people write them are chains; sbatch's own answers are passed on."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import NamedTuple
+
+import pytest
+
+from tests.end_to_end.jobs import Jobs
+
+OPTIONS = "--checkpoint ck --time-limit 6s --margin 2s"
+OWN = "#CKPTRUN --checkpoint ck --time-limit 6s\n#CKPTRUN --margin=2s\n"
+HEAD = f"#SBATCH --job-name=count --time=5\n#SBATCH --output=%x_%j.out\n{OWN}"
+# Two steps, each of which lasts until it is asked: three links, however busy the machine is.
+TRAIN = "python {home}/counter.py ck 2 1000 --hear USR1"
+
+
+class Written(NamedTuple):
+    """A script as somebody wrote it, what stands behind it on the command line, options before it, and what each link prints."""
+
+    text: str
+    arguments: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    prints: str = r"^from \d with \[\]$"
+
+
+SCRIPTS = {
+    "plain": Written(f"#!/bin/bash\n{HEAD}{TRAIN}\n"),
+    "several": Written(f"#!/bin/bash\n{HEAD}echo start; {TRAIN}; echo end\n", prints="^end$"),
+    "module": Written(
+        f'#! /bin/bash -e\n{HEAD}\nmodule() {{ export LOADED="${{LOADED:-}}$2;"; }}\nmodule load cuda\nexport RUN=a\\ b\n'
+        f'echo "loaded $LOADED $RUN"\n{TRAIN}\n',
+        prints="^loaded cuda; a b$",
+    ),
+    "venv": Written(
+        f'#!/usr/bin/env bash\n{HEAD}source venv/bin/activate\necho "in $VIRTUAL_ENV"\n{TRAIN}\n', prints="^in .*/venv$"
+    ),
+    "strict": Written(f"#!/bin/bash\n{HEAD}set -euo pipefail\ntrap 'echo \"exit $?\"' EXIT\n{TRAIN}\n", prints="^exit 0$"),
+    "arguments": Written(
+        f'#!/bin/bash\n{HEAD}{TRAIN} "$@"\n',
+        ("two  words", "", 'c "d" $HOME', "it's"),
+        ("-J", "a job; of 'mine'", "--output=%j.out"),
+        prints=re.escape("with ['two  words', '', 'c \"d\" $HOME', \"it's\"]"),
+    ),
+    "python": Written(
+        f"#!/usr/bin/env python\n{HEAD}import runpy, sys\nprint('named', sys.argv[1], flush=True)\n"
+        "sys.argv = ['counter.py', 'ck', '2', '1000', '--hear', 'USR1', *sys.argv[1:]]\n"
+        "runpy.run_path('{home}/counter.py')\n",
+        ("x y",),
+        prints=r"^from \d with \['x y'\]$",
+    ),
+    "srun": Written(f"#!/bin/bash\n{HEAD}srun -n1 {TRAIN}\n"),
+    "sh": Written(f"#!/bin/sh\n{HEAD}cd sub || exit 1\n{TRAIN.replace('ck ', '../ck ')}\n"),
+}
+
+
+def write(jobs: Jobs, text: str, name: str = "job.sh") -> str:
+    """Write a script as it is; return its name."""
+    jobs.run("tee", jobs.folder / name, input=text.replace("{home}", str(jobs.lab.home)))
+    return name
+
+
+def assert_three_links(jobs: Jobs, prints: str) -> None:
+    """Wait for the chain's end: three links, each step once, and each link printed what its script says."""
+    jobs.until_event("ended", 3)
+    assert jobs.until_over() == ["continued", "continued", "complete"], jobs.story()
+    assert jobs.steps() == [1, 2]
+    assert len(re.findall(prints, jobs.log(), re.MULTILINE)) == 3, jobs.log()
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_scripts_as_people_write_them(jobs: Jobs, name: str) -> None:
+    """Submitted once, not changed: three links, each step counted once, arguments, environment, folder and interpreter as ever."""
+    written = SCRIPTS[name]
+    jobs.run("mkdir", "sub")
+    if name == "venv":
+        jobs.run("python", "-m", "venv", "--without-pip", "venv")
+    said = jobs.run("ckptrun", "sbatch", *written.options, write(jobs, written.text), *written.arguments)
+    assert re.fullmatch(r"Submitted batch job \d+\n", said)
+    assert_three_links(jobs, written.prints)
+    (chain,) = jobs.state.glob("chains/*/chain.json")
+    assert json.loads(chain.read_text())["slurm"]["same"]["source"] == "the command line as typed"
+
+
+def test_a_wrapped_command(jobs: Jobs) -> None:
+    """`--wrap` is the whole script; options come from CKPTRUN_OPTIONS; `--parsable` prints the id alone."""
+    jobs.environment["CKPTRUN_OPTIONS"] = OPTIONS
+    text = f"echo begin && {TRAIN.replace('{home}', str(jobs.lab.home))}"
+    said = jobs.run("ckptrun", "sbatch", "--parsable", "-o", "%x_%j.out", "--time=5", "--wrap", text)
+    assert re.fullmatch(r"\d+\n", said)
+    assert_three_links(jobs, "^begin$")
+    assert [path.name for path in (jobs.state / "chains").iterdir()] == [f"wrap-{said.strip()}"]
+
+
+def test_a_script_that_calls_ckptrun_itself(jobs: Jobs) -> None:
+    """It is submitted as it is, its own options hold, and the words that were typed are known to the job."""
+    script = write(jobs, f'#!/bin/bash\n{HEAD.replace(OWN, "")}# ckptrun does it\nexec ckptrun {OPTIONS} {TRAIN} "$@"\n')
+    done = jobs.run("ckptrun", "sbatch", "--hold", "--parsable", "--comment=a  b", script, "one  word")
+    assert re.fullmatch(r"\d+\n", done)
+    assert jobs.run("scontrol", "write", "batch_script", done.strip(), "-") == (jobs.folder / script).read_text()
+    jobs.run("scontrol", "release", done.strip())
+    assert_three_links(jobs, re.escape("with ['one  word']"))
+    (chain,) = jobs.state.glob("chains/*/chain.json")
+    assert json.loads(chain.read_text())["slurm"]["same"]["source"] == "the command line as typed"
+
+
+def test_the_next_jobs_have_what_was_typed(jobs: Jobs) -> None:
+    """Options that no job shows, standard input, a folder; the value of a variable is kept nowhere, and reaches every link."""
+    script = f'#!/bin/bash\n{HEAD}echo "word=$WORD in $PWD"\n{TRAIN}\n'.replace("{home}", str(jobs.lab.home))
+    jobs.run("mkdir", "a folder")
+    words = (
+        "--signal=B:USR2@70",
+        "--propagate=CORE",
+        "--export=ALL,WORD=s3cret",
+        f"--output={jobs.folder}/%j.out",
+        "-D",
+        "a folder",
+    )
+    jobs.run("ckptrun", "sbatch", *words, input=script)
+    assert_three_links(jobs, f"^word=s3cret in {jobs.folder}/a folder$")
+    (chain,) = jobs.state.glob("chains/*/chain.json")
+    assert {"--signal=B:USR2@70", "--propagate=CORE", "--export=ALL,WORD"} <= set(
+        json.loads(chain.read_text())["slurm"]["same"]["options"]
+    )
+    kept = [path for path in jobs.state.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]
+    assert kept == []
+
+
+def test_what_sbatch_refuses_leaves_nothing(jobs: Jobs) -> None:
+    """Its sentence and its exit code are passed on; `--test-only` submits nothing; neither leaves a copy."""
+    script = write(jobs, f"#!/bin/bash\n{HEAD}{TRAIN}\n")
+    line = f"ckptrun sbatch -p nowhere {script}; echo rc=$?; ckptrun sbatch --test-only {script}; echo rc=$?; ckptrun sbatch -V"
+    said = jobs.run("bash", "-c", f"({line}) 2>&1")
+    assert re.search(r"invalid partition specified: nowhere\n(?:.*\n)*rc=1\nsbatch: Job \d+ to start at .*\nrc=0\nslurm", said), (
+        said
+    )
+    assert list((jobs.state / "submissions").iterdir()) == []
+
+
+def test_it_waits_as_sbatch_does(jobs: Jobs) -> None:
+    """`--wait` says the id at once, lasts as long as the job, and ends with its exit code; `-Q` says nothing."""
+    script = write(jobs, "#!/bin/bash\n#SBATCH --output=%j.out\necho no; exit 3\n")
+    assert jobs.run("bash", "-c", f"ckptrun sbatch --wait -Q {script}; echo rc=$?") == "rc=3\n"
+
+
+def test_a_ckptrun_that_is_gone_is_said(jobs: Jobs) -> None:
+    """One sentence in the log, exit code 127, and nothing is run."""
+    script = write(jobs, "#!/bin/bash\n#SBATCH --output=%j.out\necho ran\n")
+    job = jobs.run("ckptrun", "sbatch", "--hold", "--parsable", script).strip()
+    (kept,) = jobs.state.glob("submissions/*/script")
+    jobs.run("rm", kept)
+    jobs.run("scontrol", "release", job)
+    assert jobs.state_of(job) == "FAILED"
+    assert (jobs.folder / f"{job}.out").read_text() == (
+        f"ckptrun: {kept} is gone: put it back, or submit the script again with ckptrun sbatch\n"
+    )
