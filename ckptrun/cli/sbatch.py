@@ -198,8 +198,12 @@ def _program() -> tuple[str, ...]:
 
 
 def _submit(call: commands.Call, submission: Submission, *, tested: bool) -> int:
-    with open(submission.script, "rb") as script:  # read by sbatch where no script is named: then it is what we were given
-        code, out, err = _run(call, script)
+    try:
+        with open(submission.script, "rb") as script:  # read by sbatch where no script is named: then it is what we were given
+            code, out, err = _run(call, script)
+    except CommandNotFound:
+        submission.remove()
+        raise
     found = re.search(r"^(?:Submitted batch job )?(\d+)(?:;\S+| on cluster \S+)?$", out, re.MULTILINE)
     if found:
         submission.note_job(found[1])

@@ -156,3 +156,41 @@ def test_a_ckptrun_that_is_gone_is_said(jobs: Jobs) -> None:
     assert (jobs.folder / f"{job}.out").read_text() == (
         f"ckptrun: {kept} is gone: put it back, or submit the script again with ckptrun sbatch\n"
     )
+
+
+def test_each_task_of_an_array_is_a_chain(jobs: Jobs) -> None:
+    """`%a` in the script's own lines is the task; each task goes on as itself."""
+    head = HEAD.replace("--checkpoint ck", "--checkpoint ck-%a").replace("%x_%j", "%x_%A_%a")
+    script = write(jobs, f"#!/bin/bash\n{head}#SBATCH --array=1-2\n{TRAIN.replace('ck', 'ck-$SLURM_ARRAY_TASK_ID')}\n")
+    array = jobs.run("ckptrun", "sbatch", "--parsable", script).strip()
+    jobs.until(lambda: jobs.outcomes().count("complete") == 2 or None)
+    assert sorted(path.name for path in (jobs.state / "chains").iterdir()) == [f"count-{array}_{task}" for task in (1, 2)]
+    assert sorted(jobs.steps()) == [1, 1, 2, 2]
+    assert sorted(jobs.outcomes()) == ["complete"] * 2 + ["continued"] * 4
+
+
+def test_hostile_names_arrive(jobs: Jobs) -> None:
+    """Names of jobs, files and arguments with what a shell would act on: Slurm has them as they were typed, nothing is run."""
+    names = ["a b", "it's; touch pwned", "$(touch pwned)", '`touch pwned` "x"', "-x", "é & *"]
+    jobs.run("mkdir", "names")
+    for name in names:
+        jobs.run(
+            "tee",
+            "--",
+            jobs.folder / "names" / name,
+            input="#!/bin/sh\n#SBATCH --output=/dev/null\n#SBATCH --comment='a; b'\necho\n",
+        )
+    for name in names:
+        folder = {"cwd": jobs.folder / "names"}
+        named, typed = (
+            jobs.lab.run(
+                "ckptrun", "sbatch", "-H", "--parsable", *options, "--", name, name, env=jobs.environment, **folder
+            ).strip()
+            for options in ((), (f"--job-name=x{name}",))
+        )
+        shown = jobs.run("squeue", "-h", "-j", f"{named},{typed}", "-S", "i", "-o", "%j|%k|%o")
+        first, second = shown.splitlines()
+        assert first.startswith(f"{name}|a; b|/") and first.endswith(f"/job/{name} {name}")
+        assert second.startswith(f"x{name}|a; b|/")
+        jobs.run("scancel", named, typed)
+    assert list(jobs.folder.rglob("pwned")) == []
