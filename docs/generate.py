@@ -27,7 +27,7 @@ def options_page() -> str:
     ]
     lines += [
         "word that is no option is a subcommand (`run`, `sbatch`, `chain`, `verify`, `demo`) if it is one, else the training",
-        "command.",
+        "command. A script that `ckptrun sbatch` submits has its options in `#CKPTRUN` lines: how-to/submit-a-script.md.",
     ]
     return "\n".join(lines) + "\n"
 

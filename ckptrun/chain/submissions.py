@@ -87,7 +87,7 @@ def create(home: str, typed: Typed, script: str) -> Submission:
     room = os.path.join(home, "submissions")
     os.makedirs(room, mode=0o700, exist_ok=True)
     made = Submission(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=room))
-    _write(made.script, script)
+    _write(made.script, script, 0o700)  # as Slurm's own copy: a script may start itself
     record = {"v": 1, "at": round(time.time(), 3), "typed": typed.words, "script": typed.script, "directory": os.getcwd()}
     _write(os.path.join(made.path, "record.json"), json.dumps(record, indent=1))
     return made
@@ -106,6 +106,6 @@ def find(home: str, command: str, job: int, environment: Mapping[str, str]) -> T
     return submission.typed()
 
 
-def _write(path: str, text: str) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+def _write(path: str, text: str, mode: int = 0o600) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), "wb") as file:
         file.write(text.encode("utf-8", "surrogateescape"))

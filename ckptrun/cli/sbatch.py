@@ -72,7 +72,10 @@ def _misfit(word: str) -> str:
     name = word.partition("=")[0]
     close = difflib.get_close_matches(name, [f"--{option.name}" for option in sbatch_options.OPTIONS], n=1)
     hint = f", did you mean {close[0]}?" if close and close[0] != name else ""
-    return f"{word}: sbatch has no such option, or its value is missing or one too many{hint}"
+    return (
+        f"{word}: ckptrun knows no such option of sbatch, or its value is missing or one too many{hint}. A plugin's option goes "
+        "into the script, as a line `#SBATCH --name=value`"
+    )
 
 
 # --- what is to run

@@ -24,9 +24,9 @@ BAD = {
     "unknown option": (
         GOOD,
         ["--tiem=5", "job.sh"],
-        "--tiem=5: sbatch has no such option, or its value is missing or one too many, did",
+        "--tiem=5: ckptrun knows no such option of sbatch, or its value is missing or one too many, did you mean --time?",
     ),
-    "no value": (GOOD, ["--time"], "--time: sbatch has no such option, or its value is missing"),
+    "no value": (GOOD, ["--time"], "--time: ckptrun knows no such option of sbatch, or its value is missing"),
     "two bodies": (GOOD, ["--wrap", "x", "job.sh"], "--wrap is the whole script: 'job.sh' behind it has no meaning"),
     "no body": (None, ["--wrap="], "--wrap is empty"),
     "own option": (

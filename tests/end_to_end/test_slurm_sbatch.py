@@ -18,12 +18,16 @@ TRAIN = "python {home}/counter.py ck 2 1000 --hear USR1"
 
 
 class Written(NamedTuple):
-    """A script as somebody wrote it, what stands behind it on the command line, options before it, and what each link prints."""
+    """A script as somebody wrote it, what stands behind it on the command line, options before it, and what links print.
+
+    `prints` is found once in each link, `resumes` in each but the first.
+    """
 
     text: str
     arguments: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     prints: str = r"^from \d with \[\]$"
+    resumes: str = r"^ckptrun: link [23] of .* resuming from ck/step-00000[12].json"
 
 
 SCRIPTS = {
@@ -39,10 +43,11 @@ SCRIPTS = {
     ),
     "strict": Written(f"#!/bin/bash\n{HEAD}set -euo pipefail\ntrap 'echo \"exit $?\"' EXIT\n{TRAIN}\n", prints="^exit 0$"),
     "arguments": Written(
-        f'#!/bin/bash\n{HEAD}{TRAIN} "$@"\n',
+        f"#!/bin/bash\n{HEAD}#CKPTRUN --resume-flag '--from {{checkpoint}}' # for the script\n{TRAIN} \"$@\"\n",
         ("two  words", "", 'c "d" $HOME', "it's"),
         ("-J", "a job; of 'mine'", "--output=%j.out"),
-        prints=re.escape("with ['two  words', '', 'c \"d\" $HOME', \"it's\"]"),
+        prints=re.escape("with ['two  words', '', 'c \"d\" $HOME', \"it's\""),
+        resumes=r"\"it's\", '--from', '.*/ck/step-00000[12]\.json'\]$",
     ),
     "python": Written(
         f"#!/usr/bin/env python\n{HEAD}import runpy, sys\nprint('named', sys.argv[1], flush=True)\n"
@@ -62,12 +67,13 @@ def write(jobs: Jobs, text: str, name: str = "job.sh") -> str:
     return name
 
 
-def assert_three_links(jobs: Jobs, prints: str) -> None:
+def assert_three_links(jobs: Jobs, prints: str, resumes: str = Written._field_defaults["resumes"]) -> None:
     """Wait for the chain's end: three links, each step once, and each link printed what its script says."""
     jobs.until_event("ended", 3)
     assert jobs.until_over() == ["continued", "continued", "complete"], jobs.story()
     assert jobs.steps() == [1, 2]
     assert len(re.findall(prints, jobs.log(), re.MULTILINE)) == 3, jobs.log()
+    assert len(re.findall(resumes, jobs.log(), re.MULTILINE)) == 2, jobs.log()
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -79,7 +85,7 @@ def test_scripts_as_people_write_them(jobs: Jobs, name: str) -> None:
         jobs.run("python", "-m", "venv", "--without-pip", "venv")
     said = jobs.run("ckptrun", "sbatch", *written.options, write(jobs, written.text), *written.arguments)
     assert re.fullmatch(r"Submitted batch job \d+\n", said)
-    assert_three_links(jobs, written.prints)
+    assert_three_links(jobs, written.prints, written.resumes)
     (chain,) = jobs.state.glob("chains/*/chain.json")
     assert json.loads(chain.read_text())["slurm"]["same"]["source"] == "the command line as typed"
 
@@ -194,3 +200,35 @@ def test_hostile_names_arrive(jobs: Jobs) -> None:
         assert second.startswith(f"x{name}|a; b|/")
         jobs.run("scancel", named, typed)
     assert list(jobs.folder.rglob("pwned")) == []
+
+
+def test_the_script_sees_what_it_would_see(jobs: Jobs) -> None:
+    """Its environment is that of the same script under sbatch, but for Slurm's variables and ours; so are folder and limits."""
+    script = write(jobs, "#!/bin/bash\n#SBATCH --output=%j.out --time=5\nenv -0 > $1; { pwd; umask; ulimit -a; } > $1.more\n")
+    jobs.environment |= {"API_KEY": "s3cret value", "WORDS": "a\nb"}
+    last = [jobs.run(*words, "--parsable", script, words[0]).strip() for words in (("sbatch",), ("ckptrun", "sbatch"))]
+    for job in last:
+        jobs.after(job)
+    plain, ours = (
+        dict(part.split("=", 1) for part in (jobs.folder / name).read_text().split("\0")[:-1]) for name in ("sbatch", "ckptrun")
+    )
+    own = re.compile(r"SLURM.*|CKPTRUN.*|HOSTNAME")
+    assert {name: value for name, value in ours.items() if not own.fullmatch(name)} == {
+        name: value for name, value in plain.items() if not own.fullmatch(name)
+    }
+    assert plain["API_KEY"] == "s3cret value"
+    assert (jobs.folder / "sbatch.more").read_text() == (jobs.folder / "ckptrun.more").read_text()
+
+
+def test_the_same_script_once_more_is_told(jobs: Jobs) -> None:
+    """Without a checkpoint path nothing else tells two chains apart: the living one of the same script and words is named."""
+    script = write(jobs, "#!/bin/bash\n#SBATCH --output=%j.out --time=5\npython {home}/counter.py $1 1 1000\n")
+    first = jobs.run("ckptrun", "sbatch", "--parsable", script, "a").strip()
+    jobs.until_event("child_started")
+    other, again = (jobs.run("ckptrun", "sbatch", "--parsable", script, word).strip() for word in ("b", "a"))
+    jobs.until_event("child_started", 3)
+    logs = [(jobs.folder / f"{job}.out").read_text() for job in (first, other, again)]
+    assert [f"chain job.sh-{first} of the same script lives" in log for log in logs] == [False, False, True]
+    jobs.run("scancel", first, other, again)
+    jobs.until_event("ended", 3)
+    assert jobs.outcomes() == ["cancelled"] * 3
