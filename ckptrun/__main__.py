@@ -6,7 +6,7 @@ import sys
 
 from ckptrun import __version__
 
-_SUBCOMMANDS_WITHOUT_HANDLERS = frozenset({"chain", "demo", "template", "verify", "doctor", "--help", "-h"})
+_SUBCOMMANDS_WITHOUT_HANDLERS = frozenset({"chain", "demo", "template", "verify", "doctor", "sbatch", "--help", "-h"})
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -25,7 +25,10 @@ def options_page() -> str:
         "",
         "Options come from the command line, else from the variable `CKPTRUN_OPTIONS`. `--` ends the options; without it the first",
     ]
-    lines += ["word that is no option is a subcommand (`run`, `chain`, `verify`, `demo`) if it is one, else the training command."]
+    lines += [
+        "word that is no option is a subcommand (`run`, `sbatch`, `chain`, `verify`, `demo`) if it is one, else the training",
+        "command. A script that `ckptrun sbatch` submits has its options in `#CKPTRUN` lines: how-to/submit-a-script.md.",
+    ]
     return "\n".join(lines) + "\n"
 
 

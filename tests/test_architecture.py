@@ -111,6 +111,7 @@ def test_the_core_is_pure() -> None:
         "fidelity",
         "dependents",
         "sbatch_options",
+        "job_script",
         "submit_line",
         "read_back",
         "environment",

@@ -23,6 +23,8 @@ class LazyGroup(click.Group):
         """Return one command, importing its module."""
         if cmd_name == "run":
             return _run_command()
+        if cmd_name == "sbatch":
+            return click.Command("sbatch", short_help=SUBCOMMANDS["sbatch"])
         if cmd_name not in SUBCOMMANDS:
             return None
         command = getattr(importlib.import_module(f"ckptrun.cli.{cmd_name}"), cmd_name)

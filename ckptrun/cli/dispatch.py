@@ -11,6 +11,10 @@ def dispatch(words: list[str], handlers: Handlers | None) -> int:
         from ckptrun.cli.app import main
 
         return main(words)
+    if words[:1] == ["sbatch"]:
+        from ckptrun.cli.sbatch import main as sbatch
+
+        return sbatch(words[1:])
     from ckptrun.cli import run
 
     if handlers is None:

@@ -19,6 +19,7 @@ from ckptrun.plan import Plan, swallowed_by_shell
 # name -> what `--help` says; the module of the same name is imported only when the word is used.
 SUBCOMMANDS = {
     "run": "Run one training command as a chain (the same as without the word).",
+    "sbatch": "Submit an existing, unmodified batch script as a chain.",
     "chain": "List chains and show what happened in them.",
     "verify": "Say whether checkpoints are whole.",
     "demo": "A small real training, chained over its time limit, on this machine.",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ckptrun import __version__
-from ckptrun.chain import claims, home, jobs
+from ckptrun.chain import claims, home, jobs, submissions
 from ckptrun.chain.history import History, read_events
 from ckptrun.chain.home import ChainFolder
 from ckptrun.chain.links import LinkFiles
@@ -29,7 +29,7 @@ from ckptrun.link.people import live_job
 from ckptrun.link.same_job import SameJob
 from ckptrun.link.succession import Place, Verdict
 from ckptrun.plan import Plan, from_json, to_json
-from ckptrun.slurm import commands, environment, fidelity, parse
+from ckptrun.slurm import commands, environment, fidelity, parse, sbatch_options
 from ckptrun.slurm.job import Here, has_clients
 from ckptrun.slurm.parse import JobRecord, Queued, Settings
 from ckptrun.words import Outcome
@@ -152,7 +152,7 @@ class Inside:
             plan = from_json((place.folder.facts() or {}).get("plan") or {})._replace(command=self._plan.command)
         script = self._ask(_once(commands.batch_script(self._here.job))).out if record.batch else ""
         if place.folder is None:
-            same = self._ask(same_job.find_out(self._here, record, script, plan.command)).same
+            same = self._ask(same_job.find_out(self._here, record, script, plan.command, self._typed(record))).same
         else:
             known = (place.folder.facts() or {}).get("slurm") or {}
             same = fidelity.from_json(known.get("same") or {}, os.getcwd())
@@ -257,7 +257,9 @@ class Inside:
         if joined is not None and final_outcome(Turns(joined.turns).read()) == "complete":
             messages.say(f"chain {joined.id} is complete; nothing is started. Another --chain NAME begins a new one")
             return 0
-        same: SameJob = self._ask(same_job.find_out(self._here, place.record, script, self._plan.command))
+        same: SameJob = self._ask(
+            same_job.find_out(self._here, place.record, script, self._plan.command, self._typed(place.record))
+        )
         self._keep_throttle(place.record, same)
         settings: Settings = self._ask(_settings())
         slurm: dict[str, Any] = {"same": same.same._asdict(), "array": same.array, "settings": settings._asdict()}
@@ -266,7 +268,7 @@ class Inside:
             return self._join(joined, place, script)
         self._tell_of_its_like(place.record)
         folder = self._create(place, script, slurm)
-        claims.remember_command(self._home, _key(place.record), folder.id)
+        claims.remember_command(self._home, self._key(place.record), folder.id)
         place = Place(place.record, folder, 1)
         if not self._enter(folder, place):
             home.remove_unborn(folder)
@@ -280,10 +282,23 @@ class Inside:
         """Name a living chain of the same script, arguments and folder, where no checkpoint path tells the two apart."""
         if self._plan.checkpoints:
             return
-        name = claims.recall_command(self._home, _key(record))
+        name = claims.recall_command(self._home, self._key(record))
         known = home.open_chain(self._home, name) if name else None
         if known is not None and final_outcome(Turns(known.turns).read()) is None and (living := self._why_live(known)) is not None:
             messages.say(f"chain {known.id} of the same script lives: {living}. This is another chain beside it")
+
+    def _key(self, record: JobRecord) -> str:
+        """Return what tells the same script, arguments and folder from others."""
+        found = submissions.find(self._home, record.command, self._here.job.number, os.environ)
+        line = sbatch_options.read(found.words) if found is not None else None
+        if found is None or found.script is None or line is None:
+            return f"{record.command}\n{record.directory}"
+        return f"{' '.join([found.script, *line.rest[1:]])}\n{record.directory}"
+
+    def _typed(self, record: JobRecord) -> tuple[str, ...] | None:
+        """Return the words that `ckptrun sbatch` kept of this job's submission."""
+        found = submissions.find(self._home, record.command, self._here.job.number, os.environ)
+        return found.words if found is not None else None
 
     def _refuse_what_cannot_go_on(self, place: Place) -> None:
         if self._plan.max_links == 1:
@@ -390,11 +405,6 @@ class Inside:
         while (queue := self._ask(_queue())) is None:
             self._ask(_pause())
         return live_job(folder, queue)
-
-
-def _key(record: JobRecord) -> str:
-    """Return what tells the same script, arguments and folder from others."""
-    return f"{record.command}\n{record.directory}"
 
 
 def _once(call: commands.Call) -> Procedure[commands.Said]:

@@ -134,8 +134,13 @@ def _submission_environment() -> Mapping[str, str]:
     return shell.environment if shell is not None else dict(os.environ)
 
 
-def find_out(here: Here, record: JobRecord, script: str, argv: tuple[str, ...]) -> Procedure[SameJob]:
-    """Return how the job around us is submitted again. About a job that accounting cannot know yet it is asked once more, later."""
+def find_out(
+    here: Here, record: JobRecord, script: str, argv: tuple[str, ...], typed: tuple[str, ...] | None
+) -> Procedure[SameJob]:
+    """Return how the job around us is submitted again. About a job that accounting cannot know yet it is asked once more, later.
+
+    `typed` are the words after `sbatch`, where they were kept.
+    """
     said = yield commands.names(here.job)
     assert said is not None
     output, error, stdin, wckey = parse.names(said.out if said.code == 0 else "")
@@ -148,7 +153,7 @@ def find_out(here: Here, record: JobRecord, script: str, argv: tuple[str, ...]) 
         argv,
         shell.words if shell is not None else None,
         tuple(path for path in fidelity.script_beginnings(record.command) if os.path.isfile(path)),
-        typed=None,  # the words of `ckptrun sbatch` belong here
+        typed=typed,
     )
     if evidence.typed is None:
         said = yield commands.submit_line(here.job)

@@ -7,6 +7,7 @@ reading): a command that is cut before its own time-out has said nothing, and a 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from ckptrun.slurm.parse import NAMES_FORMAT, QUEUE_FORMAT, JobId
@@ -77,6 +78,11 @@ def accounting(job: JobId) -> Call:
 def submit(options: tuple[str, ...], script: str, arguments: tuple[str, ...], environment: dict[str, str], directory: str) -> Call:
     """Submit a script. The words are an argument list: no shell reads them."""
     return Call(("sbatch", "--parsable", *options, script, *arguments), _SUBMIT_S, environment, directory)
+
+
+def submit_as_typed(words: tuple[str, ...], environment: dict[str, str] | None = None) -> Call:
+    """Submit with the words that a person typed. He waits for it, as long as he likes: `--wait` lasts as long as the job."""
+    return Call(("sbatch", *words), math.inf, environment)
 
 
 def keep_from_requeue(job: JobId) -> Call:

@@ -265,6 +265,16 @@ def _take(left: list[str]) -> tuple[Given, ...] | None:
     return (*opened.before, given(opened.option, value))
 
 
+def misfit(words: Iterable[str]) -> str | None:
+    """Return the word for which `read` refuses a command line, None where it does not."""
+    left = list(words)
+    while left and left[0].startswith("-") and left[0] not in ("-", "--"):
+        word = left[0]
+        if _take(left) is None:
+            return word
+    return None
+
+
 def effective(options: Iterable[Given]) -> dict[str, str]:
     """Return what counts of options that may be repeated: the last of each name. An option without a value is the empty text."""
     return {option.name: option.value or "" for option in options}
@@ -273,12 +283,17 @@ def effective(options: Iterable[Given]) -> dict[str, str]:
 def script_options(script: str) -> dict[str, str]:
     """Return the options of a script's `#SBATCH` lines, by long name; they end at the first command."""
     found: dict[str, str] = {}
-    for line in script.splitlines():
-        if line.strip() and not line.startswith("#"):
-            break
+    for line in head(script):
         if line.startswith("#SBATCH"):
             found |= _options(_words(line[len("#SBATCH") :]))
     return found
+
+
+def head(script: str) -> list[str]:
+    """Return the lines up to the first command, in which sbatch looks for options: blank ones and comments, indented or not."""
+    lines = script.split("\n")
+    commands = (place for place, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#"))
+    return lines[: next(commands, len(lines))]
 
 
 def _options(words: list[str]) -> dict[str, str]:
