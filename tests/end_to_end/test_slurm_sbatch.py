@@ -57,13 +57,17 @@ SCRIPTS = {
         prints=r"^from \d with \['x y'\]$",
     ),
     "srun": Written(f"#!/bin/bash\n{HEAD}srun -n1 {TRAIN}\n"),
-    "sh": Written(f"#!/bin/sh\n{HEAD}cd sub || exit 1\n{TRAIN.replace('ck ', '../ck ')}\n"),
+    "sh": Written(
+        f"#!/bin/sh\n{HEAD}PATH={{path}}; export PATH\ncd sub || exit 1\n{TRAIN.replace('ck ', '../ck ')}\n", (), ("--export=NONE",)
+    ),
 }
 
 
 def write(jobs: Jobs, text: str, name: str = "job.sh") -> str:
     """Write a script as it is; return its name."""
-    jobs.run("tee", jobs.folder / name, input=text.replace("{home}", str(jobs.lab.home)))
+    jobs.run(
+        "tee", jobs.folder / name, input=text.replace("{home}", str(jobs.lab.home)).replace("{path}", jobs.environment["PATH"])
+    )
     return name
 
 
