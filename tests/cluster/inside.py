@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 from tests.cluster.configuration import NODES
@@ -53,7 +54,7 @@ def _start(root: Path) -> None:
     database.until("ready for connections")
     munge.until("Created socket")
     _daemon(root, "slurmdbd", "slurmdbd", "-D", "-v").until("slurmdbd version .* started")
-    _run("sacctmgr", "-i", "add", "cluster", "lab")
+    _run_until_answered("sacctmgr", "-i", "add", "cluster", "lab")  # slurmdbd says that it has started before it listens
     controller = _daemon(root, "slurmctld", "slurmctld", "-D", "-v")
     for node in NODES:
         start_slurmd(root, node)
@@ -67,6 +68,16 @@ def _run(*words: str) -> None:
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_READY_S)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(words)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+
+
+def _run_until_answered(*words: str) -> None:
+    end_at = time.monotonic() + _READY_S
+    while True:
+        try:
+            return _run(*words)
+        except RuntimeError as error:
+            if "refused" not in str(error) or time.monotonic() > end_at:
+                raise
 
 
 def start_slurmd(root: Path, node: str) -> None:
