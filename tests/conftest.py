@@ -17,6 +17,7 @@ from tests.cluster import lab as labs
 from tests.end_to_end.harness import Ckptrun
 from tests.end_to_end.jobs import Jobs
 
+_FRAMEWORKS = re.compile("torch|accelerate|tensorflow")
 _LAB_FILE, _OWNER, _REQUIRED = "CKPTRUN_LAB_FILE", "CKPTRUN_LAB_OWNER", "CKPTRUN_REQUIRE_SLURM"
 
 
@@ -33,22 +34,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         path = Path(os.environ[_LAB_FILE])
         if (found := labs.load(path)) is not None:
             labs.stop(found)
-        for leftover in (path, path.with_suffix(".lock")):
+        for leftover in path.parent.glob(f"{path.stem}.*"):
             leftover.unlink(missing_ok=True)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let two framework programs run at a time, at the most: six of them on two cores are too slow for any limit.
-
-    Each group runs on one worker, one test after the other. The real checkpoints are made by one worker, too.
-    """
-    for item in items:
-        mark = item.get_closest_marker("framework")
-        group = mark.args[0] if mark is not None else 2 if "real" in getattr(item, "fixturenames", ()) else None
-        if group is None and re.search("torch|accelerate|tensorflow", item.name) and "end_to_end" in item.nodeid:
-            group = 1
-        if group is not None:
-            item.add_marker(pytest.mark.xdist_group(f"framework-{group}"))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -56,6 +43,21 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if (reason := install.why_not()) is not None:
         terminalreporter.section("NO SLURM: its tests were left out", sep="!", red=True, bold=True)
         terminalreporter.line(f"{reason}. Everything about jobs is untested in this run.", red=True, bold=True)
+
+
+@pytest.fixture(autouse=True)
+def _framework(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let two framework programs run at a time, at the most: six of them on two cores are too slow for any limit."""
+    mark = request.node.get_closest_marker("framework")
+    group = (
+        mark.args[0] if mark is not None else int(bool(_FRAMEWORKS.search(request.node.name)) and "end_to_end" in str(request.path))
+    )
+    if not group:
+        yield
+        return
+    with Path(os.environ[_LAB_FILE]).with_suffix(f".framework-{group}").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture

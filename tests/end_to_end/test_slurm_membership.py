@@ -101,6 +101,8 @@ def test_nothing_to_resubmit(jobs: Jobs) -> None:
     assert "has no batch script" in printed and "rc=125" in printed
     printed = jobs.run("srun", "-Q", "sh", "-c", "ckptrun --max-links 1 echo ran 2>&1; echo rc=$?", check=False)
     assert "ran" in printed and "rc=0" in printed
+    for job in jobs.queue():
+        jobs.after(job)
     assert jobs.queue() == []
 
 
