@@ -14,6 +14,7 @@ Each procedure is a generator (see `errands`): what crashes between two of its y
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -30,7 +31,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 _STILL_LISTENING_S = 3.0
 _FIRST_LOOK_S = 10.0
 # From the look of another link to its update; and how often who collided tries again.
-_OTHERS_UPDATE_S, _UPDATES = 0.5, 5
+_OTHERS_UPDATE_S, _UPDATES = 0.5, 12
 # Reasons for which an accepted job never starts, however long it waits.
 NEVER = frozenset(
     {
@@ -313,8 +314,8 @@ def move_dependents(office: Office, successor: JobId, lines: tuple[Queued, ...])
         if not any(move.shared or move.job in refused for move in tries):
             break
         if any(move.shared for move in tries):
-            # Two that collided must not do so again: the one that is a job later comes an eighth later.
-            yield Pause(_OTHERS_UPDATE_S * turn * (1 + (office.job.number + (office.job.task or 0)) % 8 / 8))
+            # Two that collided must not do so again: by chance one of them looks again while the other waits.
+            yield Pause(_OTHERS_UPDATE_S * (1 + min(turn, 4) * os.urandom(1)[0] / 255))
         found = yield from _queue()
         if found is None:
             break

@@ -144,9 +144,9 @@ def test_the_worst_status_of_a_step_counts(jobs: Jobs) -> None:
 @pytest.mark.framework(2)
 def test_torchrun_behind_srun_on_one_node(jobs: Jobs) -> None:
     """Its two workers are asked directly; torchrun, which a signal would end, hears nothing."""
-    training = f"torchrun --standalone --nproc-per-node 2 {CHILDREN}/ranked.py RANK ck 60 0.3 --hear USR1"
-    found = over_jobs(jobs, 3, 16.0, f"srun {training}", "export OMP_NUM_THREADS=1\n", checkpoints(2))
-    assert sorted(found.steps()) == sorted([*range(1, 61)] * 2)
+    training = f"torchrun --standalone --nproc-per-node 2 {CHILDREN}/ranked.py RANK ck 90 0.3 --hear USR1"
+    found = over_jobs(jobs, 3, 16.0, f"srun {training}", "export OMP_NUM_THREADS=1\n", f"{checkpoints(2)} --margin 4s")
+    assert sorted(found.steps()) == sorted([*range(1, 91)] * 2)
     assert all("behind srun, torchrun" in str(targets) for targets in asked(found))
 
 
@@ -154,6 +154,8 @@ def test_torchrun_behind_srun_on_one_node(jobs: Jobs) -> None:
 def test_torchrun_behind_relays_on_two_nodes(jobs: Jobs) -> None:
     """`srun ckptrun torchrun ...`: on each node the relay asks its own worker."""
     where = "--nnodes 2 --nproc-per-node 1 --rdzv-backend c10d --rdzv-endpoint 127.0.0.1:29511 --rdzv-id $SLURM_JOB_ID"
-    training = f"torchrun {where} {CHILDREN}/ranked.py RANK ck 60 0.3 --hear USR1"
-    found = over_jobs(jobs, 3, 16.0, f"srun ckptrun {training}", "export OMP_NUM_THREADS=1\n", checkpoints(2), TWO_NODES)
-    assert sorted(found.steps()) == sorted([*range(1, 61)] * 2)
+    training = f"torchrun {where} {CHILDREN}/ranked.py RANK ck 90 0.3 --hear USR1"
+    found = over_jobs(
+        jobs, 3, 16.0, f"srun ckptrun {training}", "export OMP_NUM_THREADS=1\n", f"{checkpoints(2)} --margin 4s", TWO_NODES
+    )
+    assert sorted(found.steps()) == sorted([*range(1, 91)] * 2)
