@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 
 _UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PARTS = re.compile(r"(\d+(?:\.\d+)?|\.\d+)([smhd])")
-_SLURM = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
+# Patterns are texts, compiled when they are first used: the start does without them.
+_PARTS = r"(\d+(?:\.\d+)?|\.\d+)([smhd])"
+_SLURM = r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?"
 
 
 def parse(text: str) -> float:
@@ -33,13 +34,13 @@ def _minutes(number: str) -> str:
 
 
 def _with_units(words: str) -> float | None:
-    if not re.fullmatch(rf"(?:{_PARTS.pattern})+", words):
+    if not re.fullmatch(rf"(?:{_PARTS})+", words):
         return None
-    return sum(float(number) * _UNIT_S[unit] for number, unit in _PARTS.findall(words))
+    return sum(float(number) * _UNIT_S[unit] for number, unit in re.findall(_PARTS, words))
 
 
 def _slurm_form(words: str) -> float | None:
-    match = _SLURM.fullmatch(words)
+    match = re.fullmatch(_SLURM, words)
     if not match:
         return None
     days, *rest = match.groups()

@@ -23,7 +23,7 @@ LONGEST_LETTER = 65536
 # `ready`: it can be told; `progress`, `saved`, `done`: what the training says. `relay`: what a relay's branch can be told;
 # `status`: how that branch ended.
 KINDS = ("ready", "progress", "saved", "done", "relay", "status")
-_NAME = re.compile(r"\.?(?:ask|word)-(\d+)-(\d+)(?:[-.].*)?")
+_NAME = r"\.?(?:ask|word)-(\d+)-(\d+)(?:[-.].*)?"
 
 
 class Ask(NamedTuple):
@@ -82,7 +82,7 @@ def words(folder: str, link: int, attempt: int) -> list[Word]:
 def clear(folder: str, link: int, attempt: int) -> None:
     """Remove the letters of all starts but this one. What is not ours, or cannot be removed, stays."""
     for entry in _entries(folder):
-        found = _NAME.fullmatch(entry.name)
+        found = re.fullmatch(_NAME, entry.name)
         if found is not None and (int(found[1]), int(found[2])) != (link, attempt):
             try:
                 os.unlink(entry.path)

@@ -50,7 +50,7 @@ def from_json(data: dict[str, Any]) -> Plan:
 
 
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh"})
-_PARAMETER = re.compile(r"\$(?:[@*0-9]|\{[@*0-9])")
+_PARAMETER = r"\$(?:[@*0-9]|\{[@*0-9])"
 
 
 def resume_words(flag: str, *, checkpoint: str, link: int, chain: str) -> tuple[str, ...]:
@@ -72,7 +72,7 @@ def swallowed_by_shell(command: tuple[str, ...]) -> str | None:
                 break
             if re.fullmatch(r"-[a-z]*c[a-z]*", command[at]):
                 text = command[at + 1]
-                if _PARAMETER.search(text):
+                if re.search(_PARAMETER, text):
                     return None
                 return shlex.join([*command[: at + 1], f'{text.rstrip().rstrip(";")} "$@"', word.rsplit("/", 1)[-1]])
     return None

@@ -84,16 +84,16 @@ ATTENDANTS = _names(
     "wandb-core gpu_stats nvidia-smi"
 )
 # Apptainer's and Singularity's starter call themselves "Apptainer runtime parent" in the list of processes.
-_RUNTIME_PARENT = re.compile(r"(apptainer|singularity) runtime parent", re.IGNORECASE)
+_RUNTIME_PARENT = r"(?i)(apptainer|singularity) runtime parent"
 _MULTICALL = frozenset({"busybox", "toybox"})
-_PYTHON = re.compile(r"(python|pypy)\d*(\.\d+)*[a-z]?")
+_PYTHON = r"(python|pypy)\d*(\.\d+)*[a-z]?"
 # Some wrappers are scripts of these; their command line shows the interpreter first.
-_INTERPRETER = re.compile(r"(perl|tclsh|expect)\d*(\.\d+)*")
+_INTERPRETER = r"(perl|tclsh|expect)\d*(\.\d+)*"
 _SCRIPTS = frozenset({"parallel", "unbuffer", "catchsegv"})
 # Python's options with a value of their own: in the same word, or else in the next.
 _WITH_VALUE = "WXQ"
 # A module that is run by its path instead of `-m`, as debuggers do.
-_MODULE_FILES = re.compile(r"(?:^|/)((?:torch/distributed|accelerate/commands|deepspeed/launcher)/(?:run|launch|runner))\.py$")
+_MODULE_FILES = r"(?:^|/)((?:torch/distributed|accelerate/commands|deepspeed/launcher)/(?:run|launch|runner))\.py$"
 
 
 class Run(NamedTuple):
@@ -112,7 +112,7 @@ def kind(argv: tuple[str, ...]) -> Kind:
     if run.name in TOOLS:
         words = TOOLS[run.name]
         return Kind.LAUNCHER if not words or words & set(_before_dashes(run.words)) else Kind.PROGRAM
-    if run.name in INITS or run.name in CONTAINERS or run.name in MPI or _RUNTIME_PARENT.match(run.name):
+    if run.name in INITS or run.name in CONTAINERS or run.name in MPI or re.match(_RUNTIME_PARENT, run.name):
         return Kind.LAUNCHER
     if run.interpreter:  # a user's own script may be called `time` or `script`
         return Kind.LAUNCHER if run.name in _SCRIPTS else Kind.PROGRAM
@@ -141,9 +141,9 @@ def _run(argv: tuple[str, ...]) -> Run:
     program, words = argv[0].rsplit("/", 1)[-1].removeprefix("-"), argv[1:]
     if program in _MULTICALL and words:
         return _run(words)
-    if _PYTHON.fullmatch(program):
+    if re.fullmatch(_PYTHON, program):
         return _python(program, words)
-    if _INTERPRETER.fullmatch(program):
+    if re.fullmatch(_INTERPRETER, program):
         script = next((place for place, word in enumerate(words) if not word.startswith("-")), len(words))
         return _script(program, words, script)
     return Run(program, words)
@@ -175,7 +175,7 @@ def _python(program: str, words: tuple[str, ...]) -> Run:
             return Run(words[place], words[place + 1 :], program) if place < len(words) else Run(program, ())
         if (option in _WITH_VALUE and not value) or word == "--check-hash-based-pycs":
             place += 1
-    if place < len(words) and (module := _MODULE_FILES.search(words[place])) is not None:
+    if place < len(words) and (module := re.search(_MODULE_FILES, words[place])) is not None:
         return Run(module[1].replace("/", "."), words[place + 1 :], program)
     return _script(program, words, place)
 
