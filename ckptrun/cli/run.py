@@ -73,7 +73,7 @@ def _run(plan: Plan, handlers: Handlers, started_at: float) -> int:
     chain = LocalChain(plan, membership.folder, handlers, started_at)
     if membership.joined:
         messages.say(f"going on with chain {membership.folder.id}, which is not finished: this is its link {membership.link}")
-        chain.join(membership.link)
+        chain.join(membership.link, membership.after)
     return chain.run(membership.link)
 
 

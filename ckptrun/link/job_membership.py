@@ -349,9 +349,10 @@ class Inside:
 
     def _join(self, folder: ChainFolder, place: Place, script: str) -> int:
         """Go on with the unfinished chain that --chain names: a resume, and then our own start on it."""
+        # Read before it is asked who lives: a turn that comes later is somebody's who was first.
+        turns = Turns(folder.turns).read()
         if (living := self._why_live(folder)) is not None:
             raise Refused(f"chain {folder.id} lives, and it is not doubled: {living}")
-        turns = Turns(folder.turns).read()
         link = highest_link(turns) + 1
         try:
             resumed = Turns(folder.turns).take("resume", {"link": link}, after=turns[-1].number if turns else 0)

@@ -25,8 +25,9 @@ class LocalChain:
         self._plan, self._folder, self._handlers, self._started_at = plan, folder, handlers, started_at
         self._last_turn = max((turn.number for turn in Turns(folder.turns).read()), default=0)
 
-    def join(self, link: int) -> None:
-        """Take the turn `resume`: a person goes on with this chain. Raises TurnTaken when another was first."""
+    def join(self, link: int, after: int) -> None:
+        """Take the turn `resume` after turn `after`: a person goes on with this chain. Raises TurnTaken when another was first."""
+        self._last_turn = after
         start = self._link(link)
         try:
             self._last_turn = start.turns.take("resume", {"link": link}, after=self._last_turn).number

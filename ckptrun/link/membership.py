@@ -18,11 +18,16 @@ from ckptrun.plan import Plan, to_json
 
 
 class Membership(NamedTuple):
-    """The chain's folder and the number of the link that starts; `joined` for an unfinished chain that goes on."""
+    """The chain's folder and the number of the link that starts; `joined` for an unfinished chain that goes on.
+
+    `after` is the last turn that was known when it was found that nothing of the chain lives: a turn since then is somebody's who
+    was first.
+    """
 
     folder: ChainFolder | None
     link: int
     joined: bool = False
+    after: int = 0
 
 
 def join_or_create(plan: Plan, state_home: str) -> Membership:
@@ -69,7 +74,7 @@ def _consider(plan: Plan, known: ChainFolder) -> Membership | None:
             messages.say(f"chain {known.id} of the same command lives ({living}); this is a new chain beside it")
             return None
         raise Refused(f"chain {known.id} lives, and it is not doubled: {living}")
-    return Membership(known, highest_link(turns) + 1, joined=True)
+    return Membership(known, highest_link(turns) + 1, joined=True, after=turns[-1].number if turns else 0)
 
 
 def is_live(state_home: str, chain: str) -> str | None:
