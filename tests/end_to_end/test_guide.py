@@ -81,7 +81,9 @@ def test_tensorflow_epochs_each_once(ckptrun: Ckptrun) -> None:
     output, outcomes = over_links(ckptrun, 3, 13.0, "train.py")
     saved = [int(number) for number in re.findall(r"Epoch (\d+): saving model to", output)]
     assert saved == list(range(1, 21)), f"repeated or skipped: {saved}"
-    assert len(re.findall(r"Continuing calculation from epoch step:(\d+)", output)) == len(outcomes) - 1
+    resumed = [int(epoch) for epoch in re.findall(r"Continuing calculation from epoch step:(\d+)", output)]
+    assert resumed == sorted(resumed)
+    assert 2 <= len(resumed) <= len(outcomes) - 1, "a link that is over before its framework is loaded says nothing"
 
 
 @pytest.mark.framework(2)
@@ -91,7 +93,8 @@ def test_a_training_that_saves_everything_is_bit_for_bit_the_uninterrupted_one(c
     alone = tmp_path / "alone"
     subprocess.run([sys.executable, program, str(alone), "300", "0"], check=True, capture_output=True)
     shutil.copy(program, ckptrun.folder / "train.py")
-    output, outcomes = over_links(ckptrun, 4, 8.0, "train.py", "checkpoints", "300", "0.06")
+    output, outcomes = over_links(ckptrun, 4, 10.0, "train.py", "checkpoints", "300", "0.06")
     starts = [int(step) for step in re.findall(r"from step (\d+)", output)]
-    assert (len(starts), starts) == (len(outcomes), sorted(set(starts)))
+    assert starts == sorted(set(starts)), "each start goes on where the last one stopped"
+    assert 3 <= len(starts) <= len(outcomes), "a link that is over before its framework is loaded says nothing"
     assert (ckptrun.folder / "checkpoints.final").read_text() == (tmp_path / "alone.final").read_text()

@@ -94,7 +94,8 @@ def test_bit_exact(jobs: Jobs, tmp_path: Path) -> None:
     """Model, optimizer, generators and data order over jobs: the same weights, to the bit, as without an interruption."""
     program = PROGRAMS / "exact_pytorch.py"
     subprocess.run([sys.executable, program, tmp_path / "alone", "300", "0"], check=True, capture_output=True)
-    found = over_jobs(jobs, 4, 9.0, f"python {program} checkpoints 300 0.06")
+    found = over_jobs(jobs, 4, 11.0, f"python {program} checkpoints 300 0.06")
     starts = [int(step) for step in re.findall(r"from step (\d+)", found.log())]
-    assert (len(starts), starts) == (len(found.outcomes()), sorted(set(starts)))
+    assert starts == sorted(set(starts)), "each start goes on where the last one stopped"
+    assert 3 <= len(starts) <= len(found.outcomes()), "a job that is over before its framework is loaded says nothing"
     assert (found.folder / "checkpoints.final").read_text() == (tmp_path / "alone.final").read_text()
