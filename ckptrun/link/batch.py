@@ -17,7 +17,7 @@ from ckptrun.chain.home import ChainFolder
 from ckptrun.chain.links import LinkFiles
 from ckptrun.chain.state import stop_mark
 from ckptrun.early import TERM, USR1, USR2, Handlers
-from ckptrun.errors import CkptrunError, TurnTaken
+from ckptrun.errors import CkptrunError, Stranded, TurnTaken
 from ckptrun.link import foresight, going_back, handover, messages, reason
 from ckptrun.link import supervision as core
 from ckptrun.link.crew import Crew
@@ -107,7 +107,11 @@ class BatchLink(JobDesk):
     def _run(self) -> int:
         link = self._link
         already = link.already_over() or self._stopped()
-        link.take_start(first=link.number == 1 and self._record.restarts == 0)
+        try:
+            link.take_start(first=link.number == 1 and self._record.restarts == 0)
+        except Stranded:
+            self._say_ready()
+            raise
         self._start_turn = link.last_turn
         if already is not None:
             return link.close(already, None).exit_code
@@ -498,10 +502,13 @@ class BatchLink(JobDesk):
         return self._stranded(f"{because}; scontrol requeue: {result.said if result else 'no answer'}".lstrip("; "))
 
     def _stranded(self, why: str) -> Decision:
+        self._say_ready()
+        return Decision(Outcome.STRANDED, False, UNFINISHED_EXIT, why)
+
+    def _say_ready(self) -> None:
         line = self._ready()
         ready.keep(self._folder, line)
         messages.say(f"this chain is stranded. Where sbatch works, this goes on: {line}")
-        return Decision(Outcome.STRANDED, False, UNFINISHED_EXIT, why)
 
     def _let_go_now(self) -> None:
         """Cancel the successor of a link that completed the chain, unless somebody waits for it."""

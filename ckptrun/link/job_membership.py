@@ -188,7 +188,10 @@ class Inside:
         if not verdict.go:
             messages.say(verdict.why)
             return verdict.exit_code
-        self._enter(place.folder, place)
+        try:
+            self._enter(place.folder, place)
+        except OSError:  # it only helps people to name the chain by this job; whether there is room the turn will tell
+            messages.detail(f"job {self._here.job} cannot be entered in {self._home}")
         facts = place.folder.facts() or {}
         # Options as link 1 resolved them hold for the chain; the command is always this job's own.
         plan = _plan_of(place.folder)._replace(command=self._plan.command, chain=None)
