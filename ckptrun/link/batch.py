@@ -83,6 +83,7 @@ class BatchLink(JobDesk):
         self._moving = False
         self._ending = False
         self._over = False
+        self._asked = False
         self._left: tuple[Move, ...] = ()
         self._taken_away = False
         self._late: list[int] = []
@@ -130,7 +131,7 @@ class BatchLink(JobDesk):
         self._look_ahead()
         # A job that does not come back by itself after a preemption or a lost node has nothing else to go on with.
         if (self._plan.successor or ("checkpoint" if self._record.requeue else "start")) == "start":
-            self.hand_over()
+            self._hand_over()
         policy = core.Policy(
             link_times,
             link.so_far.saves,
@@ -221,6 +222,9 @@ class BatchLink(JobDesk):
         def told(record: JobRecord | None) -> None:
             found = self._meaning(record)
             self._note_reason(found)
+            if found.course is Course.REQUEUE and self._asked:
+                self._link.record("warned", about="requeue", text=messages.REQUEUES_ITSELF)
+                messages.say(messages.REQUEUES_ITSELF)
             learned(found, record is not None and record.state in ("RUNNING", "SIGNALING"))
 
         self._errands.begin(self._ask_for_job(), told)
@@ -267,6 +271,11 @@ class BatchLink(JobDesk):
         self._errands.begin(self._ask_for_job(), told)
 
     def hand_over(self) -> None:
+        """Submit the successor: the training was asked."""
+        self._asked = True
+        self._hand_over()
+
+    def _hand_over(self) -> None:
         """Submit the successor, unless a bound or a person says that none may follow, or the job is to be requeued."""
         seconds = time.monotonic() - self._link.started_at
         progress = True if self._link.sees_progress else None
@@ -433,7 +442,11 @@ class BatchLink(JobDesk):
             decision = stopped
         if decision.next:
             return self._requeue(decision) if self._plan.continue_with == "requeue" else self._secure(decision)
-        if decision.outcome is Outcome.COMPLETE:
+        if decision.outcome is Outcome.REQUEUED:
+            self._await_answer()
+            if logs := str(self._move_logs_away()):
+                messages.say(f"the job's next start begins its log anew{logs}")
+        elif decision.outcome is Outcome.COMPLETE:
             self._let_go_now()
         elif decision.outcome in (Outcome.CANCELLED, Outcome.STOPPED, Outcome.FAILED):
             self._take_back_now()
@@ -501,6 +514,10 @@ class BatchLink(JobDesk):
         logs.back()
         return self._stranded(f"{because}; scontrol requeue: {result.said if result else 'no answer'}".lstrip("; "))
 
+    def _move_logs_away(self) -> going_back.Logs:
+        appended = os.environ.get("SLURM_OPEN_MODE") == "a"
+        return going_back.move_logs_away(self._record.fields, self._link.attempt, appended=appended)
+
     def _stranded(self, why: str) -> Decision:
         self._say_ready()
         return Decision(Outcome.STRANDED, False, UNFINISHED_EXIT, why)
@@ -521,6 +538,11 @@ class BatchLink(JobDesk):
         for job in left:
             messages.say(f"job {job}, the next link, stays in the queue, because others wait for it: it will end at once with 0")
             self._link.record("left_to_release", job=job)
+
+    def _await_answer(self) -> None:
+        """Wait for what becomes of a submission under way: our next attempt must not find one of which nobody knows."""
+        until = time.monotonic() + min(10.0, self._settings.kill_wait_s / 2)
+        self._errands.wait_until(lambda: not self._handing or self._handed is not None, self._handlers, self._note_late, until)
 
     def _know_successor(self) -> bool:
         """Wait until a submission under way was answered; return whether there may be a successor."""

@@ -258,6 +258,7 @@ class Inside:
         if joined is not None and final_outcome(Turns(joined.turns).read()) == "complete":
             messages.say(f"chain {joined.id} is complete; nothing is started. Another --chain NAME begins a new one")
             return 0
+        self._refuse_a_training_that_submits_itself(place.record)
         same: SameJob = self._ask(
             same_job.find_out(self._here, place.record, script, self._plan.command, self._typed(place.record))
         )
@@ -278,6 +279,21 @@ class Inside:
                 "first one's command"
             )
         return self._run(self._plan, place, folder, Verdict(True), folder.facts() or {}, same)
+
+    def _refuse_a_training_that_submits_itself(self, record: JobRecord) -> None:
+        """Refuse the script of a chain that lives when its own training has submitted it: the chain would go on twice.
+
+        The variables of a training alone prove nothing: one that submits another script begins another chain.
+        """
+        folder = ChainFolder(os.path.dirname(os.environ.get("CKPTRUN_MAILBOX", "")))
+        if folder.id != os.environ.get("CKPTRUN_CHAIN") or claims.recall_command(self._home, self._key(record)) != folder.id:
+            return
+        known = home.open_chain(self._home, folder.id)
+        if known is not None and final_outcome(Turns(known.turns).read()) is None and (living := self._why_live(known)) is not None:
+            raise Refused(
+                f"the training of chain {known.id} has submitted its own script again, and that chain goes on by itself: {living}. "
+                "Take the sbatch out of the training"
+            )
 
     def _tell_of_its_like(self, record: JobRecord) -> None:
         """Name a living chain of the same script, arguments and folder, where no checkpoint path tells the two apart."""
