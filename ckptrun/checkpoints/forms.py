@@ -30,6 +30,8 @@ _UNFINISHED = re.compile(
     r"\.tmp|\.temp|\.part(ial)?$|\.incomplete$|~$|_temp$|\.orbax-checkpoint-tmp|\.gstmp|\.ckptrun-last$", re.IGNORECASE
 )
 _HIDDEN = re.compile(r"^\.|^tmp|^temp-", re.IGNORECASE)
+# What Python's tempfile and Hugging Face's Trainer call their temporaries; a folder `tmp_results` is a person's.
+_TEMPORARY = re.compile(r"^tmp[a-z0-9_]{8}(?:\.|$)|^tmp-checkpoint-\d+$")
 _SHARD_OF_BUNDLE = re.compile(r"\.data-\d{5}-of-\d{5}$")
 _SHARD_OF_WEIGHTS = re.compile(r"^(.+)-\d{5}-of-\d{5}\.(safetensors|bin)$")
 _INDEX_OF_WEIGHTS = re.compile(r"^(.+)\.(safetensors|bin)\.index(?:\.([\w-]+))?\.json$")
@@ -63,6 +65,16 @@ def is_temporary(name: str) -> bool:
 def is_unfinished(name: str) -> bool:
     """Return whether a name says so even inside a checkpoint's own folder, where a dot before a name is nothing special."""
     return _UNFINISHED.search(name) is not None
+
+
+def is_leftover(name: str) -> bool:
+    """Return whether a name is that of something whose writer must have died, once nobody writes to it.
+
+    Hidden files may be anything, as may our copies and an editor's; only what says that it is no whole file yet counts.
+    """
+    if name.endswith((".ckptrun-last", "~")):
+        return False
+    return _UNFINISHED.search(name) is not None or _TEMPORARY.search(name) is not None
 
 
 def is_set_aside(name: str) -> bool:

@@ -25,6 +25,10 @@ class Branches:
         """Return the pids of our own living descendants."""
         return process_tree.pids(self._apart())
 
+    def may_live(self) -> bool:
+        """Return whether there may be descendants at all: without a child, orphans that came to us included, there are none."""
+        return child.has_children()
+
     def open_for_writing(self, folders: tuple[str, ...]) -> frozenset[str]:
         """Return the files below `folders` that a descendant has open for writing."""
         return process_tree.open_for_writing(folders, self._apart())

@@ -54,6 +54,24 @@ def test_only_the_last_ten_saves_count() -> None:
     assert slowest(saves) == 1.0
 
 
+@pytest.mark.parametrize(
+    ("limit_s", "saves", "why"),
+    [
+        (60.0, (), "10% of the limit, no save measured yet"),
+        (12 * HOUR, (), "10% of the limit, at most 10 min, no save measured yet"),
+        (12.0, (), "at least 4 s, no save measured yet"),
+        (60.0, (Save(0.2, asked=False),), "10% of the limit, no save that was asked for measured yet"),
+        (60.0, (Save(12.0, asked=True),), "2 x 12 s, the only save measured, + 3 s"),
+        (12 * HOUR, (Save(12.0, asked=True), Save(40.0, asked=False)), "2 x 40 s, the slowest of the last 2 saves, + 30 s"),
+        (60.0, (Save(5.0, asked=True, cut=True), Save(8.0, asked=True)), "2 x 10 s, twice what a save had that was cut, + 3 s"),
+        (60.0, (Save(40.0, asked=True),), "half of the limit, the most there is; 2 x 40 s, the only save measured, + 3 s is more"),
+    ],
+)
+def test_the_margin_says_where_it_comes_from(limit_s: float, saves: tuple[Save, ...], why: str) -> None:
+    """Whoever reads the line at the start can work the margin out."""
+    assert times(0.0, limit_s, saves).why == why
+
+
 @given(
     limit_s=st.floats(0.5, 1e6),
     saves=st.lists(st.builds(Save, st.floats(0, 1e5), st.booleans(), st.booleans()), max_size=12),
