@@ -74,14 +74,26 @@ def _why_guessed(guess_s: float, limit_s: float) -> str:
 def _which(saves: tuple[Save, ...]) -> str:
     """Return which save counts as the slowest, in words."""
     last = saves[-SAVES_REMEMBERED:]
-    if max(last, key=lambda save: save.seconds * (2 if save.cut else 1)).cut:
-        return "twice what a save had that was cut"
+    counted = _counted(saves)
+    slowest_one = last[counted.index(max(counted))]
+    if slowest_one.cut:
+        return f"{'twice ' if max(counted) > slowest_one.seconds else ''}what a save had that was cut"
     return "the only save measured" if len(last) == 1 else f"the slowest of the last {len(last)} saves"
 
 
 def slowest(saves: tuple[Save, ...]) -> float:
-    """Return the slowest of the last ten saves in seconds, one that was cut as twice the time it had; 0 without any."""
-    return max((save.seconds * (2 if save.cut else 1) for save in saves[-SAVES_REMEMBERED:]), default=0.0)
+    """Return the slowest of the last ten saves in seconds, 0 without any.
+
+    One that was cut counts as twice the time it had, until one that was asked for later has been measured: then that is known, and
+    of the one that was cut that it took longer than it had.
+    """
+    return max(_counted(saves), default=0.0)
+
+
+def _counted(saves: tuple[Save, ...]) -> list[float]:
+    last = saves[-SAVES_REMEMBERED:]
+    measured = max((number for number, save in enumerate(last) if save.asked and not save.cut), default=-1)
+    return [save.seconds * (2 if save.cut and number > measured else 1) for number, save in enumerate(last)]
 
 
 def least_needed(saves: tuple[Save, ...]) -> float:

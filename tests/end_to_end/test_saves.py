@@ -83,3 +83,29 @@ def test_asynchronous_saves_of_two_ranks(ckptrun: Ckptrun) -> None:
     shown = json.loads(ckptrun.run("verify", "--json", "--full", "ck", code=0).stdout)["data"]
     assert {one["status"] for one in shown} == {"whole"} and {one["format"] for one in shown} == {"distributed"}
     assert max(one["step"] for one in shown) == 120
+
+
+def given_away(ckptrun: Ckptrun, limit_s: float, save_s: float) -> None:
+    """Run three links of a training whose asked saves take so long; check what the third one gave away."""
+    command = (sys.executable, str(CHILDREN / "counter.py"), "ck", "100000", "0.05", "--hear", "USR1", "--only-asked")
+    options = ("--time-limit", f"{limit_s:.0f}s", "--checkpoint", "ck", "--max-links", "3")
+    ckptrun.run(*options, "--", *command, "--save", str(save_s), code=75, timeout=400)
+    saves = [save for save in ckptrun.events("saved") if save["asked"]]
+    assert [save["cut"] for save in saves][1:] == [False, False], saves
+    slowest_s = max(save["seconds"] for save in saves if not save["cut"])
+    last = ckptrun.events("ended")[-1]
+    assert last["reached_ask"] and last["progress"]
+    assert 0 < limit_s - last["seconds"] < 2 * slowest_s + min(30.0, 0.05 * limit_s)
+
+
+@pytest.mark.parametrize("save_s", [0.2, 0.5, 1.2])
+def test_the_margin_fits_after_the_second_link(ckptrun: Ckptrun, save_s: float) -> None:
+    """Nothing is cut any more, and less than twice the save and the reserve is given away. Links of six seconds."""
+    given_away(ckptrun, 6.0, save_s)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("save_s", [1.0, 5.0, 12.0])
+def test_the_margin_fits_after_the_second_link_of_a_minute(ckptrun: Ckptrun, save_s: float) -> None:
+    """The same with saves of 1, 5 and 12 seconds, of which the guess of six has no room for the last two."""
+    given_away(ckptrun, 60.0, save_s)
