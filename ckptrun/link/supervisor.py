@@ -279,13 +279,13 @@ class Supervisor:
 
     # --- seeing
 
-    def _look(self, now: float, later_s: float = 0.0, *, fresh: bool = False) -> Sight:
+    def _look(self, now: float, later_s: float = 0.0, *, fresh: bool = False, just_heard: bool = False) -> Sight:
         """Return what stands there now; `fresh`: who has what open is read now, because something is decided on it."""
         assert self._eyes is not None
         due = self._state.reason is not None and now >= self._open_at
         if self._folders and (fresh or due):
             self._open_at = now + OPEN_FILES_EVERY_S
-            self._open = self._branches.open_for_writing(self._folders)
+            self._open = self._branches.open_for_writing(self._folders, just_heard=just_heard)
         unix = time.time()
         try:
             sight = self._eyes.look(now + later_s, unix + later_s, self._open)
@@ -381,7 +381,7 @@ class Supervisor:
         if isinstance(action, events.Listen):
             self._audience = self._listen()
             now = time.monotonic()
-            sight = self._look(now, fresh=True) if self._folders else None
+            sight = self._look(now, fresh=True, just_heard=True) if self._folders else None
             self._feed(events.Listened(now, self._audience.hearing, sight))
         elif isinstance(action, events.SignalTraining):
             self._ask(action)
