@@ -36,6 +36,7 @@ _SHARD_OF_BUNDLE = re.compile(r"\.data-\d{5}-of-\d{5}$")
 _SHARD_OF_WEIGHTS = re.compile(r"^(.+)-\d{5}-of-\d{5}\.(safetensors|bin)$")
 _INDEX_OF_WEIGHTS = re.compile(r"^(.+)\.(safetensors|bin)\.index(?:\.([\w-]+))?\.json$")
 
+_RANK = re.compile(r"((?:^|[-_.])rank[-_=]?)(\d{1,6})(?=[-_.]|$)", re.IGNORECASE)
 _STEP_FOLDER = re.compile(r"^(?:checkpoint|ckpt|global_step|step|epoch|iter)[-_=]?\d+$")
 _OWN_STEP = re.compile(r"^(?:(?:checkpoint|ckpt|step|epoch|iter)[-_=]?)?\d+(?:\.|$)|^(?:checkpoint|ckpt|step|epoch|iter)[-_=]?\d+")
 _FOLDER_ENDINGS = (".ckpt", ".pt", ".pth")
@@ -128,7 +129,15 @@ def prefix(path: str) -> tuple[str, str] | None:
         return f"{folder}{slash}{_index_name(weights[1], weights[2])}", "sharded"
     if name.lower().rpartition(".")[2] in _NOT_CHECKPOINTS or name.startswith("events.out.tfevents"):
         return None
+    if rank_of(name) is not None:
+        return folder + slash + _RANK.sub(r"\1#", name, count=1), "ranked"
     return path, ""
+
+
+def rank_of(name: str) -> int | None:
+    """Return the rank that a name says, None without one: each rank writes a file, and all of one step are one checkpoint."""
+    found = _RANK.search(name)
+    return int(found[2]) if found is not None else None
 
 
 def _index_name(stem: str, ending: str) -> str:

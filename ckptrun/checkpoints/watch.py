@@ -34,7 +34,7 @@ _CLOSE_LOOK_S = 1.0
 # How long TensorFlow may take between a checkpoint and the `checkpoint` file that names it, and the like.
 _NAMING_S = 5.0
 # Folders without a list of their files: the next file may follow so long after the last. Hugging Face's have a last file.
-_QUIET_FOLDERS_S = {"folder": 3.0, "deepspeed": 3.0, "hugging-face": 1.0}
+_QUIET_FOLDERS_S = {"folder": 3.0, "deepspeed": 3.0, "ranked": 3.0, "hugging-face": 1.0}
 
 Print = tuple[tuple[int, int, int], ...]
 

@@ -156,6 +156,23 @@ def test_the_named_folder_is_the_checkpoint(tmp_path: Path, monkeypatch: pytest.
     assert os.listdir(os.path.join(place, "variables")) == ["variables.index"]
 
 
+def test_a_rank_that_did_not_come_to_its_file(tmp_path: Path) -> None:
+    """Three ranks wrote step 1, two step 2: that is not whole, and moves with all its files; a gap between ranks is none either."""
+    names = ["step-1-rank0.pkl", "step-1-rank1.pkl", "step-1-rank2.pkl", "step-2-rank0.pkl", "step-2-rank1.pkl"]
+    (tmp_path / "ck").mkdir()
+    for name in names:
+        (tmp_path / "ck" / name).write_bytes(pickle.dumps(name))
+    newest, truncated = newest_whole([str(tmp_path / "ck")])
+    assert newest is not None
+    assert (os.path.basename(newest.path), len(newest.parts), newest.step) == ("step-1-rank0.pkl", 3, 1)
+    assert [one.why for one in truncated] == ["the file of rank 2 is missing"]
+    set_aside(truncated[0], str(tmp_path / "ck"), 5)
+    assert sorted(os.listdir(tmp_path / "ck")) == names[:3]
+    assert sorted(os.listdir(tmp_path / "ck.set-aside" / "link-5")) == names[3:]
+    (tmp_path / "ck" / "step-1-rank1.pkl").unlink()
+    assert [one.why for one in newest_whole([str(tmp_path / "ck")])[1]] == ["the file of rank 1 is missing"]
+
+
 def put(folder: Path, names: Iterable[str], at: float = 1000.0) -> None:
     """Write files of these names, dated `at`."""
     for name in names:

@@ -217,6 +217,17 @@ def test_many_files_that_grow_together(looking: Looking) -> None:
         assert looking.look(3.5).writing, f"rank {rank} grew"
 
 
+def test_files_of_ranks_are_one_save(looking: Looking) -> None:
+    """Rank after rank, with pauses: being written until all have been quiet for a while, and one save then."""
+    for rank in range(3):
+        looking.write(f"step-1-rank{rank}.json", WHOLE)
+        assert looking.look(0.25).writing
+        assert looking.look(2.0).writing, "the next rank may be slower"
+    sight = looking.look(1.1)
+    assert (sight.writing, sight.new, len(sight.written_at)) == (False, True, 1)
+    assert sight.newest is not None and len(sight.newest.parts) == 3
+
+
 def test_a_deepspeed_checkpoint_counts_when_latest_names_it(looking: Looking, real: Path) -> None:
     """Readers go by the file `latest`: until that names the new one, it is still being saved."""
     looking.write("latest", "global_step1")
