@@ -13,9 +13,10 @@ from ckptrun import __version__
 from ckptrun.chain import claims, home, jobs, submissions
 from ckptrun.chain.history import History, read_events
 from ckptrun.chain.home import ChainFolder
+from ckptrun.chain.ledger import Turn, final_outcome, highest_link
 from ckptrun.chain.links import LinkFiles
-from ckptrun.chain.state import final_outcome, highest_link, why_live
-from ckptrun.chain.turns import Turn, Turns
+from ckptrun.chain.state import why_live
+from ckptrun.chain.turns import Turns
 from ckptrun.early import HUP, INT, TERM, Handlers
 from ckptrun.errors import CkptrunError, Refused, Stranded, TurnTaken
 from ckptrun.link import messages, relay, same_job, succession

@@ -11,8 +11,9 @@ from typing import NamedTuple, TypeVar
 
 from ckptrun.chain.history import History
 from ckptrun.chain.home import ChainFolder
+from ckptrun.chain.ledger import final_outcome, highest_link
 from ckptrun.chain.links import LinkFiles, highest_intent
-from ckptrun.chain.state import final_outcome, highest_link, set_stop_mark, why_live
+from ckptrun.chain.state import set_stop_mark, why_live
 from ckptrun.chain.turns import Turns
 from ckptrun.early import HUP, INT, TERM, Handlers
 from ckptrun.errors import Refused, Stranded, TurnTaken
