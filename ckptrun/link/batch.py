@@ -17,16 +17,17 @@ from ckptrun.chain.links import LinkFiles
 from ckptrun.chain.state import stop_mark
 from ckptrun.early import TERM, USR1, USR2, Handlers
 from ckptrun.errors import CkptrunError, TurnTaken
-from ckptrun.link import handover, messages, reason
+from ckptrun.link import handover, messages, protocol, reason
 from ckptrun.link import supervision as core
 from ckptrun.link.crew import Crew
 from ckptrun.link.errands import Errands, Procedure
-from ckptrun.link.handover import Handed, Moved, Office, Result
+from ckptrun.link.handover import Moved, Office
 from ckptrun.link.job_desk import JobDesk
 from ckptrun.link.one_link import OneLink, Ran, Where, asked_for
 from ckptrun.link.outcome import UNFINISHED_EXIT, Decision, End
+from ckptrun.link.protocol import Conclusion, Duty, Handed, Result, Verdict
 from ckptrun.link.same_job import SameJob
-from ckptrun.link.succession import Verdict, wait_behind
+from ckptrun.link.succession import wait_behind
 from ckptrun.link.times import Times
 from ckptrun.plan import Plan
 from ckptrun.slurm import commands, dependents, parse
@@ -93,18 +94,22 @@ class BatchLink(JobDesk):
 
     # --- one link from its turn to its exit
 
-    def run(self) -> int:
-        """Run the link; return our exit code."""
-        try:
-            return self._run()
-        except TurnTaken:
-            messages.say(f"another start has taken over chain {self._folder.id}: nothing is done here")
-            return TurnTaken.exit_code
-
-    def _run(self) -> int:
+    def run(self) -> int | None:
+        """Run the link; return our exit code, None where another has taken our turn: then it is to be judged again."""
         link = self._link
         already = link.already_over() or self._stopped()
-        link.take_start(first=link.number == 1 and self._record.restarts == 0)
+        try:
+            link.take_start(first=link.number == 1 and self._record.restarts == 0)
+        except TurnTaken:
+            return None
+        try:
+            return self._run(already)
+        except TurnTaken:
+            messages.say(messages.taken_over(self._folder.id))
+            return TurnTaken.exit_code
+
+    def _run(self, already: Decision | None) -> int:
+        link = self._link
         self._start_turn = link.last_turn
         if already is not None:
             return link.close(already, None).exit_code
@@ -147,7 +152,7 @@ class BatchLink(JobDesk):
         self._note_reason(found)
         end = asked_for(End(Status(None, TERM), new_checkpoint=True), found, ours=True)
         decision = self._settle(self._link.decide(end))
-        return self._link.close(decision, None, turn=decision.outcome is not Outcome.LOST).exit_code
+        return self._link.close(decision, None, turn=protocol.takes_end_turn(decision.outcome)).exit_code
 
     def _stopped(self) -> Decision | None:
         told = self.told_to_stop()
@@ -348,7 +353,7 @@ class BatchLink(JobDesk):
             return decision.exit_code
         self._errands.abandon()
         self._files.clear_away()
-        return link.close(decision, ran, turn=decision.outcome is not Outcome.LOST).exit_code
+        return link.close(decision, ran, turn=protocol.takes_end_turn(decision.outcome)).exit_code
 
     def _find_out(self, ran: Ran) -> Ran:
         """Return the end with the reason for which the training was told to end, by us or by Slurm before us."""
@@ -399,9 +404,10 @@ class BatchLink(JobDesk):
             decision = stopped
         if decision.next:
             return self._requeue(decision) if self._plan.continue_with == "requeue" else self._secure(decision)
-        if decision.outcome is Outcome.COMPLETE:
+        duty = protocol.duty(decision.outcome)
+        if duty is Duty.LET_GO:
             self._let_go_now()
-        elif decision.outcome in (Outcome.CANCELLED, Outcome.STOPPED, Outcome.FAILED):
+        elif duty is Duty.TAKEN_BACK:
             self._take_back_now()
         return decision
 
@@ -414,16 +420,17 @@ class BatchLink(JobDesk):
                 return self._stranded("the controller did not take the next job in time")
             if result.handed is Handed.QUEUED and result.job is not None:
                 result = self._last_look(result.job) or result
-            if result.handed in (Handed.QUEUED, Handed.SILENT):
+            found = protocol.conclusion(result.handed)
+            if found is Conclusion.CONTINUED:
                 return self._released(decision)
-            if result.handed is Handed.CANCELLED:
+            if found is Conclusion.STOPPED:
                 return Decision(Outcome.STOPPED, False, 75, "its successor was cancelled")
-            if result.handed is Handed.NOT_OURS:
+            if found is Conclusion.REPLACED:
                 return Decision(Outcome.REPLACED, False, 75, "this job is not this chain's any more")
-            if result.handed is Handed.NEVER:
+            if found is Conclusion.NEVER:
                 self._take_back_now()
                 return self._stranded(f"the next job would never start: {result.said}")
-            if result.handed is Handed.REFUSED:
+            if found is Conclusion.REQUEUE:
                 return self._requeue(decision, f"sbatch: {result.said}")
             self._handing, self._handed = False, None
         return self._stranded("the next job was accepted and lost again and again")

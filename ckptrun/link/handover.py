@@ -4,7 +4,7 @@ Rules of this file, in the order in which they are kept:
 - Nothing is submitted by one who has been replaced, or whose job is not his any more.
 - The intent comes before the submission. Who finds it adopts what it led to and never repeats it.
 - After a certain refusal (noted) it is submitted again; after an ambiguous answer only when the queue, asked twice, does not show
-  it, and only while the queue would still show a job that had ended.
+  it, and only while the queue would still show a job that had ended. A refusal after an ambiguous answer is certain after a look.
 - A successor that a person has cancelled is not submitted again.
 - Only when it is queued may this job lose its right to come back.
 - Who waits for this job is moved to the successor only after that was seen in the queue: a job that was forgotten counts as over.
@@ -17,11 +17,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from enum import Enum
 from typing import NamedTuple
 
 from ckptrun.chain.links import LinkFiles
+from ckptrun.link import protocol
 from ckptrun.link.errands import Pause, Procedure
+from ckptrun.link.protocol import Handed, Next, Result
 from ckptrun.slurm import commands, dependents, environment, parse
 from ckptrun.slurm.dependents import Move, Ours
 from ckptrun.slurm.fidelity import Same, reservation_of, without_reservation
@@ -32,42 +33,6 @@ _STILL_LISTENING_S = 3.0
 _FIRST_LOOK_S = 10.0
 # From the look of another link to its update; and how often who collided tries again.
 _OTHERS_UPDATE_S, _UPDATES = 0.5, 12
-# Reasons for which an accepted job never starts, however long it waits.
-NEVER = frozenset(
-    {
-        *(
-            "PartitionTimeLimit",
-            "PartitionNodeLimit",
-            "ReservationDeleted",
-            "BadConstraints",
-            "DependencyNeverSatisfied",
-            "InvalidAccount",
-            "InvalidQOS",
-        ),
-        *("AssocMaxWallDurationPerJobLimit", "QOSMaxWallDurationPerJobLimit"),
-    }
-)
-
-
-class Handed(str, Enum):
-    """What became of a hand-over."""
-
-    QUEUED = "queued"
-    CANCELLED = "cancelled by a person"
-    NOT_OURS = "not ours"
-    REFUSED = "refused"
-    LOST = "lost"
-    NEVER = "never starts"
-    SILENT = "silent"
-
-
-class Result(NamedTuple):
-    """The result of one step of the hand-over: the successor's job where there is one, what Slurm said, and the queue as seen."""
-
-    handed: Handed
-    job: JobId | None = None
-    said: str = ""
-    lines: tuple[Queued, ...] = ()
 
 
 class Office(NamedTuple):
@@ -107,7 +72,7 @@ def hand_over(office: Office) -> Procedure[Result]:
                 yield Pause(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 continue
-            if time.time() - unknown_since > office.min_job_age_s:
+            if not protocol.may_repeat(found, time.time() - unknown_since, office.min_job_age_s):
                 return Result(
                     Handed.REFUSED, said="a submission was never answered, and it is too long ago to be seen in the queue"
                 )
@@ -123,20 +88,28 @@ def hand_over(office: Office) -> Procedure[Result]:
         said = yield _submission(office)
         assert said is not None
         answer = parse.submission(said.code, said.out, said.err)
-        if answer.answer is Answer.ACCEPTED and answer.job is not None:
+        following = protocol.after_submission(answer.answer, in_doubt=unknown_since is not None)
+        if following is Next.LOOK and answer.answer is not Answer.UNKNOWN:
+            found = yield from _look_for(office)
+            if found is None:
+                continue
+            if found.handed is not Handed.LOST:
+                return (yield from _secure(office, found))
+            following = protocol.after_submission(answer.answer, in_doubt=False)
+        if following is Next.SECURE and answer.job is not None:
             job = answer.job._replace(task=office.job.task)
             return (yield from _secure(office, Result(Handed.QUEUED, job, answer.said)))
-        if answer.answer is Answer.UNKNOWN:
+        if following is Next.LOOK:
             unknown_since = time.time()
             office.say(f"the controller did not say whether it took the next job ({answer.said}): looking for it")
             continue
         files.note_refused(answer.said)
         unknown_since = None
-        if answer.answer is Answer.REFUSED and reservation_of(office.same) is not None:
+        if following is Next.REFUSED and reservation_of(office.same) is not None:
             office.say(f"sbatch: {answer.said}; trying without its reservation")
             office = office._replace(same=without_reservation(office.same))
             continue
-        if answer.answer is Answer.REFUSED:
+        if following is Next.REFUSED:
             return Result(Handed.REFUSED, said=answer.said)
         office.say(f"sbatch: {answer.said}; trying again")
         yield Pause(pause_s)
@@ -159,30 +132,23 @@ def _job_is_ours(office: Office) -> Procedure[bool | None]:
     said = yield commands.show_job(office.job)
     assert said is not None
     record = parse.job_record(said.out) if said.code == 0 else None
-    if record is None:
-        return None if parse.silent(said.code, said.err) else False
-    return record.at_work and record.restarts == office.restart
+    if record is None and parse.silent(said.code, said.err):
+        return None
+    return protocol.is_ours(record, office.restart)
 
 
 def _look_twice(office: Office) -> Procedure[Result | None]:
     """Look for the job of a submission without an answer; it may stand in the controller's listen queue still, so look again."""
-    found = yield from look(office.files.script)
-    if found is None or found:
-        return _result_of(found)
+    found = yield from _look_for(office)
+    if found is None or found.handed is not Handed.LOST:
+        return found
     yield Pause(_STILL_LISTENING_S)
-    return _result_of((yield from look(office.files.script)))
+    return (yield from _look_for(office))
 
 
-def _result_of(found: tuple[Queued, ...] | None) -> Result | None:
-    if found is None:
-        return None
-    if any(one.state == "CANCELLED" for one in found):
-        return Result(Handed.CANCELLED)
-    alive = [one for one in found if one.waiting or one.at_work]
-    if not alive:
-        return Result(Handed.LOST)
-    first = min(alive, key=lambda one: int(one.job.split("_")[0]))
-    return Result(Handed.QUEUED, parse.job_id(first.job))
+def _look_for(office: Office) -> Procedure[Result | None]:
+    found = yield from look(office.files.script)
+    return None if found is None else protocol.successor_in(found)
 
 
 def look(script: str) -> Procedure[tuple[Queued, ...] | None]:
@@ -201,10 +167,10 @@ def _secure(office: Office, found: Result) -> Procedure[Result]:
     """After an answer: look for siblings, note the job, and give up this job's right to come back."""
     if found.handed is not Handed.QUEUED or found.job is None:
         return found
-    siblings = yield from look(office.files.script)
-    if siblings is not None and any(one.state == "CANCELLED" for one in siblings):
+    found = protocol.with_siblings(found, (yield from look(office.files.script)))
+    if found.handed is Handed.CANCELLED and found.job is not None:
         yield commands.cancel(found.job)
-        return Result(Handed.CANCELLED)
+        return found
     office.files.note_job(str(found.job))
     yield commands.keep_from_requeue(office.job)
     return found
@@ -217,19 +183,7 @@ def confirm(office: Office, job: JobId, *, seen: bool, pause_s: float = 0.0) -> 
     """
     if pause_s:
         yield Pause(pause_s)
-    lines = yield from _queue()
-    if lines is None:
-        return Result(Handed.SILENT, job)
-    found = [one for one in lines if one.runs(office.files.script)]
-    alive = [one for one in found if one.waiting or one.at_work]
-    if any(one.state == "CANCELLED" for one in found) or (not alive and seen):
-        return Result(Handed.CANCELLED, job)
-    if not alive:
-        return Result(Handed.LOST, job)
-    never = next((one.reason for one in alive if one.waiting and one.reason in NEVER), None)
-    if never is not None:
-        return Result(Handed.NEVER, job, never)
-    return Result(Handed.QUEUED, parse.job_id(alive[0].job), lines=lines)
+    return protocol.seen_again(job, (yield from _queue()), office.files.script, seen=seen)
 
 
 def first_look(office: Office, job: JobId) -> Procedure[Result]:

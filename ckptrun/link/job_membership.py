@@ -19,7 +19,7 @@ from ckptrun.chain.state import why_live
 from ckptrun.chain.turns import Turns
 from ckptrun.early import HUP, INT, TERM, Handlers
 from ckptrun.errors import CkptrunError, Refused, Stranded, TurnTaken
-from ckptrun.link import messages, relay, same_job, succession
+from ckptrun.link import messages, protocol, relay, same_job, succession
 from ckptrun.link.batch import BatchLink
 from ckptrun.link.crew import Crew, exit_code, lead_of
 from ckptrun.link.dry_run import InJob, describe_in_job
@@ -27,13 +27,17 @@ from ckptrun.link.errands import Errands, Pause, Procedure
 from ckptrun.link.job_desk import JobDesk
 from ckptrun.link.one_link import Where
 from ckptrun.link.people import live_job
+from ckptrun.link.protocol import Evidence, Verdict
 from ckptrun.link.same_job import SameJob
-from ckptrun.link.succession import Place, Verdict
+from ckptrun.link.succession import Place
 from ckptrun.plan import Plan, from_json, to_json
 from ckptrun.slurm import commands, environment, fidelity, parse, sbatch_options
 from ckptrun.slurm.job import Here, has_clients
 from ckptrun.slurm.parse import JobRecord, Queued, Settings
 from ckptrun.words import Outcome
+
+# How often a start is judged, five seconds apart: as long as another node's turns may stay unseen (NFS keeps a listing for a minute).
+_JUDGEMENTS = 13
 
 
 class _EndedBySignal(Exception):
@@ -184,16 +188,27 @@ class Inside:
         if place.folder is None:
             return self._begin(place)
         base = environment.base_of(os.environ) or self._noted_base(place.folder, place.link)
-        verdict: Verdict = self._ask(succession.judge(place, self._here, base))
-        self._tell_of_predecessor(place, verdict)
-        if not verdict.go:
-            messages.say(verdict.why)
-            return verdict.exit_code
-        self._enter(place.folder, place)
-        facts = place.folder.facts() or {}
-        # Options as link 1 resolved them hold for the chain; the command is always this job's own.
-        plan = from_json(facts.get("plan") or {})._replace(command=self._plan.command, chain=None)
-        return self._run(plan, place, place.folder, verdict, facts)
+        for _ in range(_JUDGEMENTS):
+            verdict: Verdict = self._ask(succession.judge(place, self._here, base))
+            self._tell_of_predecessor(place, verdict)
+            if not verdict.go:
+                messages.say(verdict.why)
+                return verdict.exit_code
+            self._enter(place.folder, place)
+            facts = place.folder.facts() or {}
+            # Options as link 1 resolved them hold for the chain; the command is always this job's own.
+            plan = from_json(facts.get("plan") or {})._replace(command=self._plan.command, chain=None)
+            code = self._run(plan, place, place.folder, verdict, facts)
+            if code is not None:
+                return code
+            # A turn came meanwhile: a last word of one that is over, or one that this node does not see yet.
+            self._ask(_pause())
+        return self._taken_over(place.folder)
+
+    @staticmethod
+    def _taken_over(folder: ChainFolder) -> int:
+        messages.say(messages.taken_over(folder.id))
+        return TurnTaken.exit_code
 
     def _noted_base(self, folder: ChainFolder, link: int) -> int:
         """Return the base of a job that its submitter has noted: with `--export-file` no variable of ours arrives."""
@@ -216,7 +231,7 @@ class Inside:
         verdict: Verdict,
         facts: dict[str, Any],
         same: SameJob | None = None,
-    ) -> int:
+    ) -> int | None:
         slurm = facts.get("slurm") or {}
         if same is None:
             same = same_job.of_link(fidelity.from_json(slurm.get("same") or {}, os.getcwd()), slurm.get("array") or {})
@@ -277,7 +292,8 @@ class Inside:
                 f"another ckptrun leads job {self._here.job}. Put the second training into a job of its own, or start it below the "
                 "first one's command"
             )
-        return self._run(self._plan, place, folder, Verdict(True), folder.facts() or {}, same)
+        code = self._run(self._plan, place, folder, Verdict(True), folder.facts() or {}, same)
+        return code if code is not None else self._taken_over(folder)
 
     def _tell_of_its_like(self, record: JobRecord) -> None:
         """Name a living chain of the same script, arguments and folder, where no checkpoint path tells the two apart."""
@@ -364,8 +380,10 @@ class Inside:
         self._claim(folder)
         place = Place(place.record, folder, link)
         self._enter(folder, place)
-        verdict = Verdict(True, after=resumed.number)
-        return self._run(self._plan, place, folder, verdict, folder.facts() or {})
+        known = Evidence(folder.id, link, str(self._here.job), place.record.restarts, self._here.node, resumed.number, turns)
+        verdict = Verdict(True, after=resumed.number, fence=protocol.fence(known))
+        code = self._run(self._plan, place, folder, verdict, folder.facts() or {})
+        return code if code is not None else self._taken_over(folder)
 
     def _enter(self, folder: ChainFolder, place: Place) -> bool:
         """Enter this job as its link; return False where another process of the job was first."""

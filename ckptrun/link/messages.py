@@ -137,3 +137,8 @@ def how_to_go_on(chain: str, decision: Decision, in_job: bool) -> str:
     if in_job:
         return f"`ckptrun chain resume {chain}` goes on; {story}"
     return f"The same command again goes on; {story}"
+
+
+def taken_over(chain: str) -> str:
+    """Return that another start of the chain was first."""
+    return f"another start has taken over chain {chain}: nothing is done here"

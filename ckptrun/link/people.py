@@ -11,13 +11,13 @@ from typing import NamedTuple, TypeVar
 
 from ckptrun.chain.history import History
 from ckptrun.chain.home import ChainFolder
-from ckptrun.chain.ledger import final_outcome, highest_link
+from ckptrun.chain.ledger import final_outcome, last_number
 from ckptrun.chain.links import LinkFiles, highest_intent
 from ckptrun.chain.state import set_stop_mark, why_live
 from ckptrun.chain.turns import Turns
 from ckptrun.early import HUP, INT, TERM, Handlers
 from ckptrun.errors import Refused, Stranded, TurnTaken
-from ckptrun.link import messages
+from ckptrun.link import messages, protocol
 from ckptrun.link.errands import Errands, Pause, Procedure
 from ckptrun.link.handover import give_back
 from ckptrun.slurm import commands, environment, fidelity, parse
@@ -84,31 +84,23 @@ def resume(folder: ChainFolder, *, dry_run: bool = False) -> str:
 def _resume(folder: ChainFolder, dry_run: bool) -> Procedure[str]:
     turns = Turns(folder.turns)
     known = turns.read()
-    if final_outcome(known) == "complete":
-        raise Refused(f"chain {folder.id} is complete: nothing is left to do")
     lines = yield from _queue_of(folder)
-    for one in lines:
-        if one.at_work:
-            raise Refused(f"chain {folder.id} runs as job {one.job}")
-        if one.waiting and not _was_cancelled(lines):
-            raise Refused(f"chain {folder.id} waits in the queue as job {one.job} ({one.reason})")
-    link = max(highest_intent(folder), highest_link(known)) + 1
+    found = protocol.resumption(folder.id, known, lines, highest_intent(folder), folder.links)
+    if isinstance(found, str):
+        raise Refused(found)
+    link = found.link
     if dry_run:
         return f"would submit link {link} of chain {folder.id}"
-    for one in lines:
-        if one.waiting and (job := parse.job_id(one.job)) is not None:
-            yield commands.cancel(job)
     try:
-        turn = turns.take("resume", {"link": link}, after=known[-1].number if known else 0)
+        turn = turns.take("resume", {"link": link}, after=last_number(known))
     except TurnTaken:
         raise Refused(f"chain {folder.id} was resumed by another in this moment") from None
+    # Only now: before the turn is ours, a job that waits may be what another has just submitted.
+    for waiting in found.in_vain:
+        yield commands.cancel(waiting)
     job = yield from _submit(folder, link, turn.number)
     History(folder.events, messages.say).record("joined", link, 1, job=str(job))
     return f"link {link} of chain {folder.id} is queued as job {job}"
-
-
-def _was_cancelled(lines: tuple[Queued, ...]) -> bool:
-    return any(one.state == "CANCELLED" for one in lines)
 
 
 def _submit(folder: ChainFolder, link: int, base: int) -> Procedure[JobId]:
