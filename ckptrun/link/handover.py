@@ -167,11 +167,12 @@ def _secure(office: Office, found: Result) -> Procedure[Result]:
     """After an answer: look for siblings, note the job, and give up this job's right to come back."""
     if found.handed is not Handed.QUEUED or found.job is None:
         return found
+    job = found.job
     found = protocol.with_siblings(found, (yield from look(office.files.script)))
-    if found.handed is Handed.CANCELLED and found.job is not None:
-        yield commands.cancel(found.job)
+    if found.handed is Handed.CANCELLED:
+        yield commands.cancel(job)
         return found
-    office.files.note_job(str(found.job))
+    office.files.note_job(str(job))
     yield commands.keep_from_requeue(office.job)
     return found
 

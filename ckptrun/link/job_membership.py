@@ -36,7 +36,7 @@ from ckptrun.slurm.job import Here, has_clients
 from ckptrun.slurm.parse import JobRecord, Queued, Settings
 from ckptrun.words import Outcome
 
-# How often a start is judged, five seconds apart: as long as another node's turns may stay unseen (NFS keeps a listing for a minute).
+# How often a start is judged, five seconds apart: another node's turn may stay unseen as long as NFS keeps a listing, a minute.
 _JUDGEMENTS = 13
 
 

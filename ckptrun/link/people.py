@@ -20,6 +20,7 @@ from ckptrun.errors import Refused, Stranded, TurnTaken
 from ckptrun.link import messages, protocol
 from ckptrun.link.errands import Errands, Pause, Procedure
 from ckptrun.link.handover import give_back
+from ckptrun.link.protocol import Ask, Resumption
 from ckptrun.slurm import commands, environment, fidelity, parse
 from ckptrun.slurm.parse import Answer, JobId, Queued
 
@@ -84,10 +85,12 @@ def resume(folder: ChainFolder, *, dry_run: bool = False) -> str:
 def _resume(folder: ChainFolder, dry_run: bool) -> Procedure[str]:
     turns = Turns(folder.turns)
     known = turns.read()
-    lines = yield from _queue_of(folder)
-    found = protocol.resumption(folder.id, known, lines, highest_intent(folder), folder.links)
-    if isinstance(found, str):
-        raise Refused(found)
+    found = protocol.resumption(folder.id, known, None, 0, folder.links)
+    if isinstance(found, Ask):
+        lines = yield from _queue_of(folder)
+        found = protocol.resumption(folder.id, known, lines, highest_intent(folder), folder.links)
+    if not isinstance(found, Resumption):
+        raise Refused(str(found))
     link = found.link
     if dry_run:
         return f"would submit link {link} of chain {folder.id}"

@@ -70,11 +70,12 @@ class Verdict(NamedTuple):
 
 
 class Ask(Enum):
-    """What must be asked before a start can be judged."""
+    """What must be asked before a start, or a resume, can be judged."""
 
     SIBLINGS = "the jobs of our own link in the queue"
     FOLLOWING = "what came of the intent to submit the next link"
     PREDECESSOR = "the state of the job that started last"
+    QUEUE = "the jobs of the chain in the queue"
 
 
 class Following(NamedTuple):
@@ -199,12 +200,8 @@ def _judge_predecessor(evidence: Evidence, last: Turn, state: str) -> Verdict:
     if outcome is None:
         why = f"its job ended as {state}" if state else "it died without a word"
         lost = Predecessor(link, "lost", why, taken_away=state in ("NODE_FAIL", "PREEMPTED"))
-    return Verdict(
-        True,
-        after=last_number(evidence.turns),
-        fence=fence(evidence, at_work=lost is not None and state in AT_WORK),
-        predecessor=lost,
-    )
+    found = fence(evidence, at_work=lost is not None and state in AT_WORK)
+    return Verdict(True, after=last_number(evidence.turns), fence=found, predecessor=lost)
 
 
 def _told_to_end(turns: tuple[Turn, ...], last: Turn, state: str) -> Predecessor | None:
@@ -320,7 +317,7 @@ def after_submission(answer: Answer, *, in_doubt: bool) -> Next:
 def with_siblings(found: Result, siblings: Sequence[Queued] | None) -> Result:
     """Return the successor, unless a person has cancelled a job of the same link: then ours must go, too. None: not answered."""
     if siblings is not None and any(one.state == "CANCELLED" for one in siblings):
-        return Result(Handed.CANCELLED, found.job)
+        return Result(Handed.CANCELLED)
     return found
 
 
@@ -406,13 +403,19 @@ class Resumption(NamedTuple):
     in_vain: tuple[JobId, ...] = ()
 
 
-def resumption(chain: str, turns: tuple[Turn, ...], lines: Sequence[Queued], intended: int, links: str) -> Resumption | str:
-    """Return how a chain is gone on with, or why not. `lines` are its jobs in the queue, `intended` is the highest intent.
+def resumption(
+    chain: str, turns: tuple[Turn, ...], lines: Sequence[Queued] | None, intended: int, links: str
+) -> Resumption | Ask | str:
+    """Return how a chain is gone on with, why not, or what must be asked first.
+
+    `lines` are its jobs in the queue, None where that was not asked yet; `intended` is the highest intent, `links` their folder.
 
     `turns` were read before the queue: who resumed since then has taken the turn that we want.
     """
     if final_outcome(turns) == "complete":
         return f"chain {chain} is complete: nothing is left to do"
+    if lines is None:
+        return Ask.QUEUE
     cancelled = any(one.state == "CANCELLED" for one in lines)
     last = last_grant(turns)
     for one in lines:
