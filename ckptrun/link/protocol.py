@@ -79,10 +79,14 @@ class Ask(Enum):
 
 
 class Following(NamedTuple):
-    """The next link as a later attempt finds it: whether it was submitted, and its jobs in the queue."""
+    """The next link as a later attempt finds it: whether it may have been submitted, and its jobs in the queue.
+
+    `recent`: so short a time ago that the queue would still show a job that had ended.
+    """
 
     submitted: bool
     jobs: tuple[Queued, ...] = ()
+    recent: bool = False
 
 
 class Evidence(NamedTuple):
@@ -123,6 +127,11 @@ def judge(evidence: Evidence) -> Verdict | Ask:
     if last.kind == "resume":
         return Verdict(True, after=last_number(evidence.turns), fence=fence(evidence))
     return Ask.PREDECESSOR if evidence.predecessor is None else _judge_predecessor(evidence, last, evidence.predecessor)
+
+
+def sees_its_base(turns: tuple[Turn, ...], base: int) -> bool:
+    """Return whether the turn that a start builds on is among those that were read: another node's may stay unseen for a while."""
+    return last_number(turns) >= base
 
 
 def _by_hand(evidence: Evidence) -> Verdict:
@@ -176,10 +185,18 @@ def _judge_requeued(evidence: Evidence, last: Turn) -> Verdict | Ask:
         return Verdict(False, f"this link has ended before: {outcome}")
     if evidence.following is None:
         return Ask.FOLLOWING
-    if evidence.following.submitted and not any(one.waiting or one.at_work for one in evidence.following.jobs):
+    if _is_gone(evidence.following):
         gone = "the successor of this link was submitted and is not in the queue any more"
         return Verdict(False, f"{gone}. {_resume(evidence)}")
     return Verdict(True, after=last_number(evidence.turns), fence=fence(evidence))
+
+
+def _is_gone(following: Following) -> bool:
+    """Return whether a successor was there and is not any more: a person may have cancelled it."""
+    if not following.submitted or any(one.waiting or one.at_work for one in following.jobs):
+        return False
+    # An intent of which the queue shows nothing, while it would show a cancelled job: nothing came of it.
+    return bool(following.jobs) or not following.recent
 
 
 def _judge_predecessor(evidence: Evidence, last: Turn, state: str) -> Verdict:

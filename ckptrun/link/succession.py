@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -28,6 +29,8 @@ from ckptrun.slurm.parse import JobId, JobRecord, Queued
 
 FENCING_S = 25.0
 _AGAIN_S = 5.0
+# How often the ledger is read until our submitter's turn is visible: NFS keeps a listing for a minute.
+_LOOKS = 13
 _LINK_SCRIPT = re.compile(r"(/.*)/chains/([A-Za-z0-9._-]{1,64})/links/(\d{1,6})/script(?: |$)")
 
 
@@ -81,6 +84,11 @@ def judge(place: Place, here: Here, base: int) -> Procedure[Verdict]:
     folder = place.folder
     assert folder is not None
     turns = Turns(folder.turns).read()
+    for _ in range(_LOOKS):
+        if protocol.sees_its_base(turns, base):
+            break
+        yield Pause(_AGAIN_S)
+        turns = Turns(folder.turns).read()
     noted = LinkFiles(folder, place.link).job
     evidence = Evidence(folder.id, place.link, str(here.job), place.record.restarts, here.node, base, turns, noted)
     while isinstance(found := protocol.judge(evidence), Ask):
@@ -93,12 +101,19 @@ def _asked(ask: Ask, folder: ChainFolder, evidence: Evidence) -> Procedure[Evide
     if ask is Ask.SIBLINGS:
         return evidence._replace(siblings=(yield from _seen(LinkFiles(folder, evidence.link).script)))
     if ask is Ask.FOLLOWING:
-        files = LinkFiles(folder, evidence.link + 1)
-        submitted = files.intended_at is not None and not files.refused
-        return evidence._replace(following=Following(submitted, (yield from _seen(files.script)) if submitted else ()))
+        return evidence._replace(following=(yield from _following(folder, LinkFiles(folder, evidence.link + 1))))
     last = last_grant(evidence.turns)
     job = parse.job_id(str(last.facts.get("job"))) if last is not None else None
     return evidence._replace(predecessor=(yield from state_of(job)) if job is not None else "")
+
+
+def _following(folder: ChainFolder, files: LinkFiles) -> Procedure[Following]:
+    intended_at = files.intended_at
+    if intended_at is None or files.refused:
+        return Following(False)
+    settings = ((folder.facts() or {}).get("slurm") or {}).get("settings") or {}
+    found = yield from _seen(files.script)
+    return Following(True, found, time.time() - intended_at < settings.get("min_job_age_s", 0.0))
 
 
 def _seen(script: str) -> Procedure[tuple[Queued, ...]]:

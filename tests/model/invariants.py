@@ -1,0 +1,65 @@
+"""What must hold in every state, and what in every state at rest: each a function that says what is wrong, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.model.world import GENTLE, Ill, World
+
+ONE_SUCCESSOR = "two jobs of one link train"
+ONE_TRAINING = "two trainings of one chain live at once"
+CANCELLED_STAYS = "something trains after a scancel, and no person has gone on"
+COMPLETE_STAYS = "a complete chain trains again"
+FAILED_STAYS = "a chain that has failed trains again, and no person has gone on"
+WAITS_FOR_THE_CHAIN = "who waits for the chain is released before it is complete"
+NOTHING_FOREIGN = "a job that is not ours is cancelled"
+NOTHING_LOST = "work is left, and `chain resume` does not lead on"
+GOES_ON = "work is left, nothing was killed, forgotten or cancelled, and the chain does not go on by itself"
+RESUMED_ONCE = "of two people who resume nobody's job is left"
+
+
+def broken(world: World) -> str:
+    """Return what is wrong with a state, empty for nothing."""
+    return world.wrong or _one_successor(world) or _waits_for_the_chain(world)
+
+
+def broken_at_rest(world: World, leads_on: Callable[[World], str]) -> str:
+    """Return what is wrong with a state from which nothing happens any more."""
+    return _goes_on(world) or _resumed(world) or _nothing_lost(world, leads_on)
+
+
+def _one_successor(world: World) -> str:
+    """At most one job of a link takes the turn to train."""
+    jobs: dict[int, int] = {}
+    for mark in world.turns:
+        if mark.kind == "start" and jobs.setdefault(mark.link, mark.job) != mark.job:
+            return ONE_SUCCESSOR
+    return ""
+
+
+def _waits_for_the_chain(world: World) -> str:
+    """Who waits with `afterok` for a link is released by a complete chain only."""
+    return WAITS_FOR_THE_CHAIN if world.waiter == 0 and not world.complete else ""
+
+
+def _is_complete(world: World) -> bool:
+    return any(mark.outcome == "complete" for mark in world.turns)
+
+
+def _goes_on(world: World) -> str:
+    """What only delays, or takes nodes away, needs no person."""
+    gentle = all(not count or Ill(kind) in GENTLE for kind, count in enumerate(world.ills))
+    return GOES_ON if gentle and not _is_complete(world) else ""
+
+
+def _resumed(world: World) -> str:
+    """Who has resumed a chain, and nothing went wrong after that, has set it going."""
+    return ""
+
+
+def _nothing_lost(world: World, leads_on: Callable[[World], str]) -> str:
+    """Where work is left, the next `chain resume` leads on, whatever has happened: nothing refuses for ever."""
+    if _is_complete(world):
+        return ""
+    why = leads_on(world)
+    return f"{NOTHING_LOST}: {why}" if why else ""
