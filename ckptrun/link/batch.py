@@ -12,15 +12,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ckptrun.chain import ready
 from ckptrun.chain.home import ChainFolder
 from ckptrun.chain.links import LinkFiles
 from ckptrun.chain.state import stop_mark
 from ckptrun.early import TERM, USR1, USR2, Handlers
 from ckptrun.errors import CkptrunError, TurnTaken
-from ckptrun.link import handover, messages, protocol, reason
+from ckptrun.link import foresight, going_back, handover, messages, protocol, reason
 from ckptrun.link import supervision as core
 from ckptrun.link.crew import Crew
 from ckptrun.link.errands import Errands, Procedure
+from ckptrun.link.foresight import Ahead, Ways
 from ckptrun.link.handover import Moved, Office
 from ckptrun.link.job_desk import JobDesk
 from ckptrun.link.one_link import OneLink, Ran, Where, asked_for
@@ -81,6 +83,7 @@ class BatchLink(JobDesk):
         self._unwanted = False
         self._moving = False
         self._ending = False
+        self._over = False
         self._left: tuple[Move, ...] = ()
         self._taken_away = False
         self._late: list[int] = []
@@ -125,6 +128,7 @@ class BatchLink(JobDesk):
         link.say_start(resumption, link_times, job=str(self._here.job), kill_wait_s=self._settings.kill_wait_s)
         self._say_what_is_missing()
         self._prepare()
+        self._look_ahead()
         # A job that does not come back by itself after a preemption or a lost node has nothing else to go on with.
         if (self._plan.successor or ("checkpoint" if self._record.requeue else "start")) == "start":
             self.hand_over()
@@ -171,6 +175,27 @@ class BatchLink(JobDesk):
                 "the script starts ckptrun without `exec`: a cancel, a requeue and the limit end the script, and ckptrun hears "
                 "none of them. Its own timer works; write `exec ckptrun ...` as the last line to make the rest right"
             )
+
+    def _look_ahead(self) -> None:
+        """Find out whether the next job could be submitted from here, and say so while there is time to do something about it."""
+        plan, record = self._plan, self._record
+        if plan.max_links == 1:
+            return
+        ways = Ways(plan.continue_with != "requeue", going_back.why_not(record, plan.continue_with), self._ready())
+
+        def found(ahead: Ahead) -> None:
+            for text in foresight.sentences(ahead, ways, record.fields.get("TimeLimit", "")):
+                self._link.record("warned", about="next job", text=text)
+                messages.say(text)
+
+        if not ways.resubmit:
+            found(Ahead())
+            return
+        first = self._link.number == self._link.attempt == 1
+        self._errands.begin(foresight.look_ahead(record, handover.submission(self._office()), first=first), found)
+
+    def _ready(self) -> str:
+        return ready.ready_command(self._folder)
 
     def _prepare(self) -> None:
         try:
@@ -278,10 +303,15 @@ class BatchLink(JobDesk):
             self._settings.min_job_age_s,
             delay_s,
             int(self._record.fields.get("JobId", "0")),
+            lambda: self._over,
+            lambda: not self._unwanted,
         )
 
     def _told_of_successor(self, result: Result) -> None:
         self._handed = result
+        if result.handed is Handed.REFUSED and not self._over:
+            self._handing = False
+            messages.say(f"sbatch: {result.said}; it is tried again when the training is asked and when it has ended")
         if result.handed is not Handed.QUEUED or result.job is None:
             return
         self._link.record("submitted", job=str(result.job), successor=self._link.number + 1)
@@ -339,6 +369,7 @@ class BatchLink(JobDesk):
 
     def _finish(self, ran: Ran) -> int:
         link = self._link
+        self._over = True
         ran = self._find_out(ran)
         while True:
             decision = link.decide(ran.end._replace(replaced=ran.end.replaced or self._replaced))
@@ -426,7 +457,7 @@ class BatchLink(JobDesk):
             if found is Conclusion.STOPPED:
                 return Decision(Outcome.STOPPED, False, 75, "its successor was cancelled")
             if found is Conclusion.REPLACED:
-                return Decision(Outcome.REPLACED, False, 75, "this job is not this chain's any more")
+                return self._not_ours()
             if found is Conclusion.NEVER:
                 self._take_back_now()
                 return self._stranded(f"the next job would never start: {result.said}")
@@ -460,32 +491,30 @@ class BatchLink(JobDesk):
         return self._handed
 
     def _requeue(self, decision: Decision, because: str = "") -> Decision:
-        if because and (self._plan.continue_with == "resubmit" or not self._record.requeue):
-            return self._stranded(because)
+        if (never := going_back.why_not(self._record, self._plan.continue_with)) is not None:
+            return self._stranded(f"{because}; {never}" if because else never)
+        if self._wait_for(handover.is_ours(self._office()), in_spite_of_term=True) is False:
+            return self._not_ours()
         if because:
             messages.say(f"{because}; this job is requeued instead")
-        log = self._move_log_away()
-        result = self._wait_for(handover.requeue(self._here.job), in_spite_of_term=True)
+        logs = going_back.move_logs_away(self._record.fields, self._link.attempt, appended=os.environ.get("SLURM_OPEN_MODE") == "a")
+        asked = going_back.requeue(self._here.job, given_up=self._files.job is not None)
+        result = self._wait_for(asked, in_spite_of_term=True)
         if result is not None and result.handed is Handed.QUEUED:
-            messages.say(f"this job is requeued: it waits two minutes before it runs again{log}")
+            messages.say(f"this job is requeued: {foresight.REQUEUE_COSTS}; {self._ready()} lets it start at once{logs}")
             self._late.clear()
             return Decision(Outcome.REQUEUED, False, 0, decision.why)
+        logs.back()
         return self._stranded(f"{because}; scontrol requeue: {result.said if result else 'no answer'}".lstrip("; "))
 
-    def _move_log_away(self) -> str:
-        """A requeued job begins its log anew, and with it ours would be gone."""
-        path = self._record.fields.get("StdOut", "")
-        if not os.path.isfile(path) or os.environ.get("SLURM_OPEN_MODE") == "a":
-            return ""
-        kept = f"{path}.attempt-{self._link.attempt}"
-        try:
-            os.rename(path, kept)
-        except OSError:
-            return ""
-        return f"; its log so far is {kept}"
+    def _not_ours(self) -> Decision:
+        return Decision(Outcome.REPLACED, False, UNFINISHED_EXIT, "this job is not this chain's any more")
 
     def _stranded(self, why: str) -> Decision:
-        return Decision(Outcome.STRANDED, False, 75, why)
+        line = self._ready()
+        ready.keep(self._folder, line)
+        messages.say(f"this chain is stranded. Where sbatch works, this goes on: {line}")
+        return Decision(Outcome.STRANDED, False, UNFINISHED_EXIT, why)
 
     def _let_go_now(self) -> None:
         """Cancel the successor of a link that completed the chain, unless somebody waits for it."""
@@ -493,7 +522,7 @@ class BatchLink(JobDesk):
         if not self._know_successor():
             return
         self._wait_until(lambda: not self._moving)
-        jobs, left = self._wait_for(handover.let_go(self._files.script, self._files.chain)) or ((), ())
+        jobs, left = self._wait_for(handover.let_go(self._office())) or ((), ())
         self._say_taken_back(jobs)
         for job in left:
             messages.say(f"job {job}, the next link, stays in the queue, because others wait for it: it will end at once with 0")

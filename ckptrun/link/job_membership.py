@@ -19,7 +19,7 @@ from ckptrun.chain.state import why_live
 from ckptrun.chain.turns import Turns
 from ckptrun.early import HUP, INT, TERM, Handlers
 from ckptrun.errors import CkptrunError, Refused, Stranded, TurnTaken
-from ckptrun.link import messages, protocol, relay, same_job, succession
+from ckptrun.link import messages, new_script, protocol, relay, same_job, succession
 from ckptrun.link.batch import BatchLink
 from ckptrun.link.crew import Crew, exit_code, lead_of
 from ckptrun.link.dry_run import InJob, describe_in_job
@@ -30,7 +30,7 @@ from ckptrun.link.people import live_job
 from ckptrun.link.protocol import Evidence, Verdict
 from ckptrun.link.same_job import SameJob
 from ckptrun.link.succession import Place
-from ckptrun.plan import Plan, from_json, to_json
+from ckptrun.plan import Plan, from_json, overridden, to_json
 from ckptrun.slurm import commands, environment, fidelity, parse, sbatch_options
 from ckptrun.slurm.job import Here, has_clients
 from ckptrun.slurm.parse import JobRecord, Queued, Settings
@@ -154,7 +154,7 @@ class Inside:
         else:
             events = tuple(read_events(place.folder.events)[0])
             chain = f"{place.folder.id}; this job is its link {place.link}"
-            plan = from_json((place.folder.facts() or {}).get("plan") or {})._replace(command=self._plan.command)
+            plan = _plan_of(place.folder)._replace(command=self._plan.command)
         script = self._ask(_once(commands.batch_script(self._here.job))).out if record.batch else ""
         if place.folder is None:
             same = self._ask(same_job.find_out(self._here, record, script, plan.command, self._typed(record))).same
@@ -197,7 +197,7 @@ class Inside:
             self._enter(place.folder, place)
             facts = place.folder.facts() or {}
             # Options as link 1 resolved them hold for the chain; the command is always this job's own.
-            plan = from_json(facts.get("plan") or {})._replace(command=self._plan.command, chain=None)
+            plan = _plan_of(place.folder)._replace(command=self._plan.command, chain=None)
             code = self._run(plan, place, place.folder, verdict, facts)
             if code is not None:
                 return code
@@ -236,11 +236,9 @@ class Inside:
         if same is None:
             same = same_job.of_link(fidelity.from_json(slurm.get("same") or {}, os.getcwd()), slurm.get("array") or {})
         settings = Settings(**slurm["settings"]) if slurm.get("settings") else Settings()
-        with open(folder.script, encoding="utf-8", errors="surrogateescape") as file:
-            script = file.read()
         link = BatchLink(
             *(plan, folder, self._handlers, self._here, place.record, place.link),
-            *(verdict, same, script, settings, self._errands, self._started_at),
+            *(verdict, same, new_script.of_link(folder, place.link), settings, self._errands, self._started_at),
             crew=self._crew,
         )
         try:
@@ -425,6 +423,12 @@ class Inside:
         while (queue := self._ask(_queue())) is None:
             self._ask(_pause())
         return live_job(folder, queue)
+
+
+def _plan_of(folder: ChainFolder) -> Plan:
+    """Return the chain's options as they hold now."""
+    turns = Turns(folder.turns).read()
+    return from_json(overridden((folder.facts() or {}).get("plan") or {}, (turn.facts for turn in turns)))
 
 
 def _once(call: commands.Call) -> Procedure[commands.Said]:

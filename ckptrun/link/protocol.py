@@ -1,12 +1,13 @@
 """PURE. The decisions of the protocol that hands a chain from job to job: each of them once, for the code and for its model.
 
 Rules of this file. A decision stands on what was asked before it, and says by a value what is to be done next; what touches the
-ledger or Slurm is done by `succession`, `handover`, `batch` and `people`. tests/model explores every order of those acts, with a
-crash after each, and shows for every rule what breaks without it: a rule is changed there first (docs/explanation/protocol.md).
+ledger or Slurm is done by `succession`, `handover` and `batch`; what a person does is decided in `revival`. tests/model explores
+every order of those acts, with a crash after each, and shows for every rule what breaks without it: a rule is changed there first
+(docs/explanation/protocol.md).
 
 - A start is allowed once: by the first turn of the chain, by an earlier attempt of the same job, by the turn that it builds on, or
   by a later attempt of that turn's job. It takes the turn after the last one that it was judged by.
-- Of several jobs of one link the noted one is the link; without a note the one with the lowest id.
+- Of several jobs of one link the noted one is the link; without a note the first to take its turn.
 - Who was told to end, and does not say why, is not followed; nor is who was cancelled, whether he could record that or not.
 - Nothing trains beside a start that has not ended: it waits for its job, and for the fencing time where that was on another node.
 - An intent is adopted and never repeated, unless it is certain that no job came of it.
@@ -18,26 +19,26 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from ckptrun.chain.ledger import Turn, final_outcome, highest_link, last_grant, last_number, outcome_after
-from ckptrun.slurm.parse import Answer, JobId, JobRecord, Queued, job_id
+from ckptrun.chain.ledger import Turn, last_grant, last_number, outcome_after
+from ckptrun.slurm.answers import Answer
+from ckptrun.slurm.parse import JobId, JobRecord, Queued, job_id
 from ckptrun.words import Course, Outcome
 
 AT_WORK = frozenset({"RUNNING", "COMPLETING", "SIGNALING", "SUSPENDED", "STOPPED", "STAGE_OUT"})
-# Reasons for which an accepted job never starts, however long it waits.
+# Pending reasons that no waiting ends, as squeue(1) has them: it is the job that asks for what it cannot have. Where a partition, a
+# node or a reservation is closed it may be opened again. A job that waits for another one mostly shows `Dependency` instead.
 NEVER = frozenset(
     {
-        *(
-            "PartitionTimeLimit",
-            "PartitionNodeLimit",
-            "ReservationDeleted",
-            "BadConstraints",
-            "DependencyNeverSatisfied",
-            "InvalidAccount",
-            "InvalidQOS",
-        ),
+        *("PartitionTimeLimit", "PartitionNodeLimit", "PartitionMinNodes", "PartitionMaxNodes", "BadConstraints"),
+        *("DependencyNeverSatisfied", "ReservationDeleted", "DeadLine"),
+        *("InvalidAccount", "InvalidQOS", "AccountNotAllowed", "QOSNotAllowed"),
         *("AssocMaxWallDurationPerJobLimit", "QOSMaxWallDurationPerJobLimit"),
+        *("AssocMaxCpuPerJobLimit", "QOSMaxCpuPerJobLimit", "AssocMaxNodePerJobLimit", "QOSMaxNodePerJobLimit"),
+        *("AssocMaxMemPerJob", "QOSMaxMemoryPerJob", "AssocMaxGRESPerJob", "QOSMaxGRESPerJob"),
     }
 )
+# Ended without having started: its own demand has become impossible, or Slurm took it away.
+_ENDED_WAITING = frozenset({"DEADLINE", "REVOKED"})
 
 
 # --- may this job start its link?
@@ -70,12 +71,11 @@ class Verdict(NamedTuple):
 
 
 class Ask(Enum):
-    """What must be asked before a start, or a resume, can be judged."""
+    """What must be asked before a start can be judged."""
 
     SIBLINGS = "the jobs of our own link in the queue"
     FOLLOWING = "what came of the intent to submit the next link"
     PREDECESSOR = "the state of the job that started last"
-    QUEUE = "the jobs of the chain in the queue"
 
 
 class Following(NamedTuple):
@@ -151,17 +151,16 @@ def follows(turns: tuple[Turn, ...], last: Turn, base: int) -> bool:
 
 
 def another_is_it(evidence: Evidence) -> str | None:
-    """Return why another job is this link: the one that was noted, or a sibling that came first or that a person cancelled."""
+    """Return why another job is this link, the one that was noted, or none is: a person cancelled a sibling.
+
+    Of siblings that nobody has noted the first to take its turn is the link. That one came first decides nothing: it may have
+    read a note that this node does not see yet, and leave.
+    """
     if evidence.noted is not None and evidence.noted != evidence.job:
         return f"link {evidence.link} of {evidence.chain} is job {evidence.noted}, not this one"
     for one in evidence.siblings or ():
-        if one.job == evidence.job:
-            continue
-        if one.state == "CANCELLED":
+        if one.job != evidence.job and one.state == "CANCELLED":
             return f"job {one.job}, the same link, was cancelled"
-        # One that was noted is the link, even where a sibling came first: that one reads the note, too, and leaves.
-        if evidence.noted is None and one.at_work and _number(one.job) < _number(evidence.job):
-            return f"job {one.job} is this link already"
     return None
 
 
@@ -314,9 +313,9 @@ class Next(Enum):
     """What follows an answer of sbatch."""
 
     SECURE = "take the job"
-    LOOK = "look for the job before anything else"
-    REFUSED = "no job, and there will be none"
-    AGAIN = "no job, try again later"
+    LOOK = "there may be a job: look for it before anything else"
+    LOOK_WHETHER_REFUSED = "no job of this submission; look whether an earlier one, without an answer, has led to one"
+    REFUSED = "no job, and there is none of any other submission"
 
 
 def after_submission(answer: Answer, *, in_doubt: bool) -> Next:
@@ -326,9 +325,9 @@ def after_submission(answer: Answer, *, in_doubt: bool) -> Next:
     """
     if answer is Answer.ACCEPTED:
         return Next.SECURE
-    if answer is Answer.UNKNOWN or in_doubt:
+    if answer is Answer.UNKNOWN:
         return Next.LOOK
-    return Next.REFUSED if answer is Answer.REFUSED else Next.AGAIN
+    return Next.LOOK_WHETHER_REFUSED if in_doubt else Next.REFUSED
 
 
 def with_siblings(found: Result, siblings: Sequence[Queued] | None) -> Result:
@@ -347,10 +346,13 @@ def seen_again(job: JobId, lines: tuple[Queued, ...] | None, script: str, *, see
         return Result(Handed.SILENT, job)
     found = [one for one in lines if one.runs(script)]
     alive = [one for one in found if one.waiting or one.at_work]
-    if any(one.state == "CANCELLED" for one in found) or (not alive and seen):
+    if any(one.state == "CANCELLED" for one in found):
         return Result(Handed.CANCELLED, job)
+    ended = next((one.state for one in found if one.state in _ENDED_WAITING), None)
+    if not alive and ended is not None:
+        return Result(Handed.NEVER, job, f"it has ended as {ended} before it could start")
     if not alive:
-        return Result(Handed.LOST, job)
+        return Result(Handed.CANCELLED if seen else Handed.LOST, job)
     never = next((one.reason for one in alive if one.waiting and one.reason in NEVER), None)
     if never is not None:
         return Result(Handed.NEVER, job, never)
@@ -408,39 +410,3 @@ _CONCLUSIONS = {
 def conclusion(handed: Handed) -> Conclusion:
     """Return what a hand-over has come to. The controller silent at the last look: what it said before counts."""
     return _CONCLUSIONS[handed]
-
-
-# --- a person goes on with a chain
-
-
-class Resumption(NamedTuple):
-    """What `chain resume` does: it takes a turn for this link, then cancels the jobs that wait in vain, then submits."""
-
-    link: int
-    in_vain: tuple[JobId, ...] = ()
-
-
-def resumption(
-    chain: str, turns: tuple[Turn, ...], lines: Sequence[Queued] | None, intended: int, links: str
-) -> Resumption | Ask | str:
-    """Return how a chain is gone on with, why not, or what must be asked first.
-
-    `lines` are its jobs in the queue, None where that was not asked yet; `intended` is the highest intent, `links` their folder.
-
-    `turns` were read before the queue: who resumed since then has taken the turn that we want.
-    """
-    if final_outcome(turns) == "complete":
-        return f"chain {chain} is complete: nothing is left to do"
-    if lines is None:
-        return Ask.QUEUE
-    cancelled = any(one.state == "CANCELLED" for one in lines)
-    last = last_grant(turns)
-    for one in lines:
-        if one.at_work:
-            return f"chain {chain} runs as job {one.job}"
-        # One that builds on the last resume starts, whatever was cancelled before that.
-        resumed = last is not None and last.kind == "resume" and one.runs(f"{links}/{last.facts.get('link')}/script")
-        if one.waiting and (resumed or not cancelled):
-            return f"chain {chain} waits in the queue as job {one.job} ({one.reason})"
-    in_vain = tuple(job for one in lines if one.waiting and (job := job_id(one.job)) is not None)
-    return Resumption(max(intended, highest_link(turns)) + 1, in_vain)

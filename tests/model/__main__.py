@@ -1,6 +1,10 @@
 """Print what was explored."""
+
 from __future__ import annotations
-import sys, time
+
+import sys
+import time
+
 from tests.model.explore import explore
 from tests.model.world import Bounds
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from tests.model import invariants, leader, outside, person
@@ -47,7 +47,9 @@ def explore(bounds: Bounds, rules: Rules | None = None, *, ends: tuple[str, ...]
             for label, after in outside.adverse(world, bounds):
                 _visit(label, after, number, seen, parents, following)
             at_rest += rests
-            wrong = invariants.broken(world) or (invariants.broken_at_rest(world, lambda one: leads_on(one, rules)) if rests else "")
+            wrong = invariants.broken(world)
+            if rests and not wrong:
+                wrong = invariants.broken_at_rest(world, leads_on_by(rules))
             if wrong and (not ends or any(wrong.startswith(end) for end in ends)):
                 return Explored(len(parents), at_rest, wrong, _trace(parents, number))
         layer = following
@@ -75,6 +77,11 @@ def _trace(parents: list[tuple[int, str]], number: int) -> tuple[str, ...]:
         number, label = parents[number]
         labels.append(label)
     return tuple(reversed(labels))
+
+
+def leads_on_by(rules: Rules) -> Callable[[World], str]:
+    """Return the question whether `chain resume` leads on, under these rules."""
+    return lambda world: leads_on(world, rules)
 
 
 def leads_on(world: World, rules: Rules) -> str:

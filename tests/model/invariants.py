@@ -48,7 +48,7 @@ def _is_complete(world: World) -> bool:
 
 def _goes_on(world: World) -> str:
     """What only delays, or takes nodes away, needs no person."""
-    gentle = all(not count or Ill(kind) in GENTLE for kind, count in enumerate(world.ills))
+    gentle = not world.hurried and all(not count or Ill(kind) in GENTLE for kind, count in enumerate(world.ills))
     return GOES_ON if gentle and not _is_complete(world) else ""
 
 

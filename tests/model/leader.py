@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 
 from ckptrun.chain.ledger import last_grant
 from ckptrun.link.protocol import Ask, Conclusion, Duty, Evidence, Following, Handed, Next, Result, Verdict, sees_its_base
-from ckptrun.slurm.parse import Answer, JobId
+from ckptrun.slurm.answers import Answer
+from ckptrun.slurm.parse import JobId
 from ckptrun.words import Course, Outcome
 from tests.model.rules import Rules
 from tests.model.world import (
@@ -65,6 +66,10 @@ def _is_replaced(world: World, me: Leader) -> bool:
     return len(world.turns) > me.turn
 
 
+def _is_ours(world: World, me: Leader, rules: Rules) -> bool:
+    return rules.is_ours(record_of(world, me.job), me.restart) and not _is_replaced(world, me)
+
+
 def gone(world: World, me: Leader, code: int = 75) -> World:
     """Return the world after a ckptrun's end: its job is over, unless it is not its any more."""
     job = job_of(world, me.job)
@@ -112,7 +117,8 @@ def _judge(world: World, index: int, bounds: Bounds, rules: Rules) -> Iterator[S
     if bounds.allows(world, Ill.STALE):
         unseen = ill(world, Ill.STALE)
         if world.turns and sees_its_base(read(world.turns[:-1]), me.base):
-            yield from _asked(unseen, index, fresh._replace(read=fresh.read - 1), {}, rules, "reads the ledger without the last turn")
+            stale = fresh._replace(read=fresh.read - 1)
+            yield from _asked(unseen, index, stale, {}, rules, "reads the ledger without the last turn")
         if noted:
             yield from _asked(unseen, index, fresh._replace(noted=0), {}, rules, "reads the ledger without the note of its job")
 
@@ -236,7 +242,8 @@ def _intend(world: World, index: int, bounds: Bounds, rules: Rules) -> Iterator[
     link = me.link + 1
     me = me._replace(handed="", successor=0, seen=False)
     if link not in world.intents or "the intent is adopted" in rules.without:
-        yield f"takes the intent for link {link}", put(world, index, me._replace(at="ours"))._replace(intents=world.intents | {link})
+        after = world._replace(intents=world.intents | {link})
+        yield f"takes the intent for link {link}", put(after, index, me._replace(at="ours"))
     elif link in world.refused:
         yield f"finds the intent for link {link}, refused", put(world, index, me._replace(at="ours"))
     else:
@@ -268,7 +275,7 @@ def _found(me: Leader, found: Result) -> Leader:
 def _ours(world: World, index: int, bounds: Bounds, rules: Rules) -> Iterator[Step]:
     """Ask whether the job is still ours; no answer is no step."""
     me = world.leaders[index]
-    if (rules.is_ours(record_of(world, me.job), me.restart) and not _is_replaced(world, me)) or "a look whether the job is ours" in rules.without:
+    if _is_ours(world, me, rules) or "a look whether the job is ours before sbatch" in rules.without:
         after = world._replace(refused=world.refused - {me.link + 1})
         yield "asks whether its job is its own: yes", put(after, index, me._replace(at="submit"))
     else:
@@ -293,7 +300,7 @@ def submissions(world: World, job: Job, bounds: Bounds) -> Iterator[tuple[Answer
     if bounds.allows(world, Ill.LATE):
         yield Answer.UNKNOWN, "no answer yet", ill(world, Ill.LATE)._replace(listening=(*world.listening, job)), 0
     if bounds.allows(world, Ill.LIMIT):
-        yield Answer.LATER, "a limit", ill(world, Ill.LIMIT), 0
+        yield Answer.LIMITED, "a limit", ill(world, Ill.LIMIT), 0
     if bounds.allows(world, Ill.REFUSED):
         yield Answer.REFUSED, "refused", ill(world, Ill.REFUSED), 0
 
@@ -304,12 +311,10 @@ def _answered(world: World, index: int, answer: Answer, number: int, rules: Rule
     if following is Next.SECURE:
         at = "secure" if "the waiting move only when it was seen" not in rules.without else "move at once"
         yield "", put(world, index, me._replace(at=at, successor=number, doubt=0))
-    elif following is Next.AGAIN and answer is Answer.UNKNOWN:
-        yield "", put(world, index, me._replace(at="ours"))
-    elif following is Next.LOOK and answer is Answer.UNKNOWN:
+    elif following is Next.LOOK:
         yield "", put(world, index, me._replace(at="look", doubt=1))
     else:
-        at = "look whether refused" if following is Next.LOOK else "refused"
+        at = "look whether refused" if following is Next.LOOK_WHETHER_REFUSED else "refused"
         yield "", put(world, index, me._replace(at=at, handed=answer.value))
 
 
@@ -326,7 +331,7 @@ def _look_whether_refused(world: World, index: int, bounds: Bounds, rules: Rules
 def _refused(world: World, index: int, bounds: Bounds, rules: Rules) -> Iterator[Step]:
     me = world.leaders[index]
     after = world._replace(refused=world.refused | {me.link + 1})
-    if rules.after_submission(Answer(me.handed), in_doubt=False) is Next.REFUSED:
+    if me.handed == Answer.REFUSED.value or not me.trains:  # a limit is tried again until the training has ended
         yield "notes that it was refused", put(after, index, me._replace(at="handed", handed=Handed.REFUSED.value))
     else:
         yield "notes that it was refused, and tries again", put(after, index, me._replace(at="ours", handed=""))
@@ -407,7 +412,8 @@ def _settle(world: World, index: int, bounds: Bounds, rules: Rules) -> Iterator[
     """Make true what the end owes the next link, then end."""
     me = world.leaders[index]
     if TOLD.get(me.course, me.outcome) != me.outcome:
-        yield f"ends as {TOLD[me.course]} after all", put(world, index, me._replace(outcome=TOLD[me.course]))
+        hurried = put(world, index, me._replace(outcome=TOLD[me.course]))._replace(hurried=True)
+        yield f"ends as {TOLD[me.course]} after all", hurried
         return
     duty = rules.duty(Outcome(me.outcome))
     if duty is Duty.QUEUED:
@@ -438,7 +444,7 @@ def _secure_the_next(world: World, index: int, bounds: Bounds, rules: Rules) -> 
         yield "ends as stopped", put(world, index, me._replace(at="end", outcome="stopped"))
     elif found is Conclusion.REPLACED:
         yield "ends as replaced", gone(put(world, index, None), me)
-    elif job is not None and job.requeue and rules.is_ours(record_of(world, me.job), me.restart) and not _is_replaced(world, me):
+    elif job is not None and job.requeue and _is_ours(world, me, rules):
         after = with_job(world, me.job, ending="requeue", restart=job.restart + 1, state="COMPLETING")
         yield "requeues its job", put(after, index, me._replace(at="end", outcome="requeued"))
     else:
@@ -451,8 +457,7 @@ def _take_back(world: World, index: int, bounds: Bounds, rules: Rules, duty: Dut
     if "the successor is cancelled before the end" in rules.without:
         yield "leaves its successor", put(world, index, me._replace(at="end"))
         return
-    ours = rules.is_ours(record_of(world, me.job), me.restart) and not _is_replaced(world, me)
-    if not ours and "a look whether the job is ours before the cancel" not in rules.without:
+    if not _is_ours(world, me, rules) and "a look whether the job is ours before the cancel" not in rules.without:
         yield "leaves a successor that is not its own any more", put(world, index, me._replace(at="end"))
         return
     if bounds.allows(world, Ill.SILENT):

@@ -31,11 +31,12 @@ def ordinary(world: World) -> Iterator[Step]:
             yield f"Slurm gives up the node of job {job.id}", _given_up(world, job)
     for place, job in enumerate(world.listening):
         rest = world.listening[:place] + world.listening[place + 1 :]
-        yield f"the controller hears the submission of link {job.link}: job {world.next_id}", accept(world, job)._replace(listening=rest)
+        after = accept(world, job)._replace(listening=rest)
+        yield f"the controller hears the submission of link {job.link}: job {world.next_id}", after
     for place, leader in enumerate(world.leaders):
         held = job_of(world, leader.job)
         if held is not None and held.ending and leader.term == 2 and not _is_lost(world, leader):
-            yield f"KillWait is over: job {leader.job} is killed", crashed(world, place)
+            yield f"KillWait is over: job {leader.job} is killed", crashed(world._replace(hurried=True), place)
 
 
 def _is_free(world: World, waits: int) -> bool:
@@ -106,7 +107,7 @@ def _done_to(world: World, job: Job, bounds: Bounds) -> Iterator[Step]:
 
 
 def _told(world: World, job: Job, ending: str) -> World:
-    """Return the world in which Slurm ends a job; what runs in it hears SIGTERM, unless its node is lost or it is on its way out."""
+    """Return the world in which Slurm ends a job; what runs in it hears SIGTERM, unless its node is lost or it is leaving."""
     if job.state == "PENDING":
         world = with_job(world, job.id, state="CANCELLED")
         return world._replace(waiter=-1) if world.waiter == job.id else world

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckptrun.link.protocol import Resumption, successor_in
-from ckptrun.slurm.parse import Answer
+from ckptrun.chain.ledger import Turn
+from ckptrun.link.protocol import successor_in
+from ckptrun.link.revival import UNDER_WAY_S, OfChain, Resumed
+from ckptrun.slurm.answers import Answer
 from tests.model.leader import cancel, submissions
 from tests.model.rules import Rules
 from tests.model.world import (
-    FOLDER,
     Bounds,
     Ill,
     Job,
@@ -20,8 +21,10 @@ from tests.model.world import (
     answers,
     ill,
     jobs_of,
+    note_of,
     queue,
     read,
+    shown,
     with_note,
     with_turn,
 )
@@ -45,8 +48,9 @@ def _steps(world: World, me: Person, bounds: Bounds, rules: Rules) -> Iterator[t
     elif me.at == "look":
         yield from _look(world, me, bounds, rules)
     elif me.at == "cancel":
-        after, rest = cancel(world, me.in_vain[0]), me.in_vain[1:]
-        yield f"cancels job {me.in_vain[0]}, which waits in vain", after, me._replace(in_vain=rest, at="cancel" if rest else me_next(me))
+        rest = me.in_vain[1:]
+        then = me._replace(in_vain=rest, at="cancel" if rest else "intend" if me.turn else "turn")
+        yield f"cancels job {me.in_vain[0]}, which waits in vain", cancel(world, me.in_vain[0]), then
     elif me.at == "turn":
         yield from _turn(world, me, rules)
     elif me.at == "intend":
@@ -61,41 +65,44 @@ def _steps(world: World, me: Person, bounds: Bounds, rules: Rules) -> Iterator[t
         yield f"notes job {me.job}", with_note(world, me.link, me.job), None
 
 
-def me_next(me: Person) -> str:
-    """Return what follows when nothing waits in vain any more: the turn, where that was not taken first."""
-    return "intend" if me.turn else "turn"
-
-
 def _look(world: World, me: Person, bounds: Bounds, rules: Rules) -> Iterator[tuple[str, World, Person | None]]:
-    turns = world.turns[: me.read]
+    turns = read(world.turns[: me.read])
+    mine = tuple(OfChain(one, job.link) for one, job in zip(queue(world), shown(world), strict=True) if job.link)
+    last = _last_resume(world, turns)
     for answered, word, asked in answers(world, bounds):
         if not answered:
             yield f"refuses{word}", asked, None
             continue
-        mine = tuple(one for one in queue(world) if one.command.startswith(f"{FOLDER}/") or one.job == "1")
-        found = rules.resumption("c", read(turns), mine, max(world.intents, default=0), FOLDER)
-        if not isinstance(found, Resumption):
-            yield f"refuses: {found}", asked, None
+        found = rules.revive("c", turns, max(world.intents, default=0), mine, last, 0.0)
+        if found.refused or found.hasten:
+            yield f"refuses: {found.refused or 'a requeued job waits'}", asked, None
             continue
-        in_vain = tuple(job.number for job in found.in_vain)
-        then = me._replace(link=found.link, in_vain=in_vain, at="turn")
-        if "the turn comes before the cancel" in rules.without and in_vain:
+        then = me._replace(link=found.link, in_vain=tuple(int(job) for job in found.cancel), at="turn")
+        if "resume takes its turn before it cancels" in rules.without and found.cancel:
             then = then._replace(at="cancel")
         yield f"may go on with link {found.link}", asked, then
 
 
+def _last_resume(world: World, turns: tuple[Turn, ...]) -> Resumed | None:
+    """Return the last resume: a moment ago while it is under way, long ago where it was killed."""
+    if not turns or turns[-1].kind != "resume":
+        return None
+    link = int(turns[-1].facts["link"])
+    under_way = any(one.turn == turns[-1].number for one in world.people)
+    return Resumed(link, 0.0 if under_way else -2 * UNDER_WAY_S, link in world.refused or note_of(world, link) != 0)
+
+
 def _turn(world: World, me: Person, rules: Rules) -> Iterator[tuple[str, World, Person | None]]:
-    mark = Mark("resume", me.link)
+    at = "cancel" if me.in_vain else "intend"
     if "the turn resume" in rules.without:
-        yield "takes no turn", world._replace(cancelled=False), me._replace(turn=len(world.turns), at="cancel" if me.in_vain else "intend")
+        yield "takes no turn", world._replace(cancelled=False), me._replace(turn=len(world.turns), at=at)
         return
-    after = with_turn(world, mark, me.read if "the turn behind the one judged by" not in rules.without else len(world.turns))
+    behind = len(world.turns) if "the turn behind the one judged by" in rules.without else me.read
+    after = with_turn(world, Mark("resume", me.link), behind)
     if after is None:
         yield "refuses: another was first", world, None
         return
-    after = after._replace(cancelled=False)
-    turn = len(after.turns)
-    yield f"takes turn {turn}, resume", after, me._replace(turn=turn, read=0, at="cancel" if me.in_vain else "intend")
+    yield f"takes turn {behind + 1}, resume", after._replace(cancelled=False), me._replace(turn=behind + 1, read=0, at=at)
 
 
 def _submit(world: World, me: Person, bounds: Bounds) -> Iterator[tuple[str, World, Person | None]]:

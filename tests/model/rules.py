@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ckptrun.link import protocol, reason
+from ckptrun.link import protocol, reason, revival
 
 
 class Rules(NamedTuple):
@@ -22,5 +22,5 @@ class Rules(NamedTuple):
     duty: Callable[..., protocol.Duty] = protocol.duty
     takes_end_turn: Callable[..., bool] = protocol.takes_end_turn
     of_term: Callable[..., Any] = reason.of_term
-    resumption: Callable[..., Any] = protocol.resumption
+    revive: Callable[..., Any] = revival.revive
     without: frozenset[str] = frozenset()

@@ -1,7 +1,7 @@
 """The model's world as values: the ledger, the controller, the nodes, every ckptrun and every person, and what went wrong so far.
 
-Rule of the model: a step is one act on something that others see (a file, a question to the controller), so that a crash between any
-two acts is a state of its own. What a ckptrun knows stands in its `Leader`; what it decides, the functions of `ckptrun.link.protocol`.
+Rule of the model: a step is one act on something that others see (a file, a question to the controller), so that a crash between
+any two acts is a state of its own. What a ckptrun knows stands in its `Leader`; what it decides, in `ckptrun.link.protocol`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Ill(IntEnum):
 
 
 # After these alone a chain goes on without a person.
-GENTLE = frozenset({Ill.LOST_ANSWER, Ill.LATE, Ill.LIMIT, Ill.LOST_NODE, Ill.REQUEUE, Ill.STALE, Ill.PURGE, Ill.TERM})
+GENTLE = frozenset({Ill.LOST_ANSWER, Ill.LATE, Ill.LIMIT, Ill.LOST_NODE, Ill.REQUEUE, Ill.STALE, Ill.TERM})
 
 
 class Mark(NamedTuple):
@@ -58,8 +58,8 @@ class Mark(NamedTuple):
 class Job(NamedTuple):
     """A job as the controller knows it. `link` 0 is a job of somebody else's, with an id that was handed out again.
 
-    `fresh`: a controller that crashes has forgotten it. `shown`: MinJobAge is not over. `ending` says why it ends, if it was told to;
-    `unheard`: it was cancelled, and its ckptrun could not hear that.
+    `fresh`: a controller that crashes has forgotten it. `shown`: MinJobAge is not over. `ending` says why it ends, if it was told
+    to; `unheard`: it was cancelled, and its ckptrun could not hear that.
     """
 
     id: int
@@ -94,8 +94,8 @@ class Job(NamedTuple):
 class Leader(NamedTuple):
     """One ckptrun in a job. `at` is the step that comes next, `turn` its own last turn, `read` how many turns it judged by.
 
-    `term`: 1 for a SIGTERM that has arrived, 2 for one whose turn is taken. `doubt`: 1 while a submission was never answered, 2 when
-    MinJobAge has passed since. `late`: it was started after a scancel, and no person has gone on since.
+    `term`: 1 for a SIGTERM that has arrived, 2 for one whose turn is taken. `doubt`: 1 while a submission was never answered, 2
+    when MinJobAge has passed since. `late`: it was started after a scancel, and no person has gone on since.
     """
 
     job: int
@@ -136,7 +136,10 @@ class Person(NamedTuple):
 
 
 class World(NamedTuple):
-    """One state. `waiter` is the job that somebody's `afterok` waits for, 0 when he was released, -1 when he never will be."""
+    """One state. `waiter` is the job that somebody's `afterok` waits for, 0 when he was released, -1 when he never will be.
+
+    `hurried`: Slurm has ended a job while its ckptrun was handing over or ending, so that a person may have to go on.
+    """
 
     turns: tuple[Mark, ...] = ()
     intents: frozenset[int] = frozenset()
@@ -151,6 +154,7 @@ class World(NamedTuple):
     waiter: int = 1
     lost_node: bool = False
     cancelled: bool = False
+    hurried: bool = False
     complete: bool = False
     people_left: int = 0
     ills: tuple[int, ...] = (0,) * len(Ill)
@@ -231,7 +235,12 @@ def with_job(world: World, number: int, **facts: object) -> World:
 
 def queue(world: World) -> tuple[Queued, ...]:
     """Return what squeue shows."""
-    return _lines(tuple(job for job in world.jobs if job.shown))
+    return _lines(shown(world))
+
+
+def shown(world: World) -> tuple[Job, ...]:
+    """Return the jobs that the queue shows, those that have ended included until MinJobAge is over."""
+    return tuple(job for job in world.jobs if job.shown)
 
 
 @lru_cache(maxsize=1 << 16)
