@@ -15,7 +15,6 @@ from ckptrun.slurm.parse import JobId
 from ckptrun.words import Course, Outcome
 from tests.model.rules import Rules
 from tests.model.world import (
-    LINKS,
     Bounds,
     Ill,
     Job,
@@ -215,7 +214,7 @@ def train(world: World, index: int, me: Leader) -> World:
 
 def _train(world: World, index: int, bounds: Bounds, rules: Rules) -> Iterator[Step]:
     me = world.leaders[index]
-    if not me.course and me.link < LINKS:
+    if not me.course and me.link < bounds.links:
         yield "asks its training to save, and hands over", put(world, index, me._replace(at="intend"))
     if me.course == Course.GO_ON.value:
         yield "hands over", put(world, index, me._replace(at="intend"))
@@ -247,7 +246,7 @@ def _intend(world: World, index: int, bounds: Bounds, rules: Rules) -> Iterator[
     elif link in world.refused:
         yield f"finds the intent for link {link}, refused", put(world, index, me._replace(at="ours"))
     else:
-        me = me._replace(at="look", doubt=max(me.doubt, 1))
+        me = me._replace(at="look", doubt=2 if link in world.old_intents else max(me.doubt, 1))
         yield f"finds the intent for link {link}", put(world, index, me)
 
 

@@ -97,13 +97,22 @@ def adverse(world: World, bounds: Bounds) -> Iterator[Step]:
 
 
 def _done_to(world: World, job: Job, bounds: Bounds) -> Iterator[Step]:
-    if bounds.allows(world, Ill.AMNESIA) and job.fresh and job.state == "PENDING":
+    # Between a look and what is done about it at once no controller crashes, starts again and hands out an id.
+    at_once = any(person.at in ("turn", "cancel") for person in world.people)
+    if bounds.allows(world, Ill.AMNESIA) and job.fresh and job.state == "PENDING" and not at_once:
         yield from _forgotten(ill(world, Ill.AMNESIA), job)
     if bounds.allows(world, Ill.CANCEL) and job.link and not job.over and not job.ending:
-        yield f"scancel {job.id}", _told(ill(world, Ill.CANCEL)._replace(cancelled=True), job, "cancel")
+        cancelled = world.cancelled or _is_next(world, job)
+        yield f"scancel {job.id}", _told(ill(world, Ill.CANCEL)._replace(cancelled=cancelled), job, "cancel")
     if bounds.allows(world, Ill.REQUEUE) and job.state == "RUNNING" and job.requeue and not (world.lost_node and job.node == 1):
         again = with_job(ill(world, Ill.REQUEUE), job.id, restart=job.restart + 1)
         yield f"Slurm requeues job {job.id}", _told(again, job, "requeue")
+
+
+def _is_next(world: World, job: Job) -> bool:
+    """Return whether a job is the one that trains or one that is to: not one that came too late for a link that has run."""
+    starts = [mark for mark in world.turns if mark.kind == "start"]
+    return not starts or job.id == starts[-1].job or job.link > max(mark.link for mark in starts)
 
 
 def _told(world: World, job: Job, ending: str) -> World:

@@ -15,7 +15,6 @@ from ckptrun.chain.ledger import Turn
 from ckptrun.slurm.parse import JobRecord, Queued
 
 FOLDER = "/home/chains/c/links"
-LINKS = 3
 Step = tuple[str, "World"]
 
 
@@ -162,9 +161,10 @@ class World(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """How much may go wrong: in all, of each kind, how many people resume, whether accounting is on."""
+    """How much may go wrong: in all, of each kind, how many people resume, how many links there are, whether accounting is on."""
 
     ills: int
+    links: int = 3
     each: dict[Ill, int] = {}  # noqa: RUF012 (never written to)
     people: int = 0
     accounting: bool = True
