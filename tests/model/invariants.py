@@ -15,7 +15,6 @@ WAITS_FOR_THE_CHAIN = "who waits for the chain is released before it is complete
 NOTHING_FOREIGN = "a job that is not ours is cancelled"
 NOTHING_LOST = "work is left, and `chain resume` does not lead on"
 GOES_ON = "work is left, nothing was killed, forgotten or cancelled, and the chain does not go on by itself"
-RESUMED_ONCE = "of two people who resume nobody's job is left"
 
 
 def broken(world: World) -> str:
@@ -25,7 +24,7 @@ def broken(world: World) -> str:
 
 def broken_at_rest(world: World, leads_on: Callable[[World], str]) -> str:
     """Return what is wrong with a state from which nothing happens any more."""
-    return _goes_on(world) or _resumed(world) or _nothing_lost(world, leads_on)
+    return _goes_on(world) or _nothing_lost(world, leads_on)
 
 
 def _one_successor(world: World) -> str:
@@ -48,13 +47,10 @@ def _is_complete(world: World) -> bool:
 
 def _goes_on(world: World) -> str:
     """What only delays, or takes nodes away, needs no person."""
+    if any(mark.kind == "resume" for mark in world.turns):
+        return ""
     gentle = not world.hurried and all(not count or Ill(kind) in GENTLE for kind, count in enumerate(world.ills))
     return GOES_ON if gentle and not _is_complete(world) else ""
-
-
-def _resumed(world: World) -> str:
-    """Who has resumed a chain, and nothing went wrong after that, has set it going."""
-    return ""
 
 
 def _nothing_lost(world: World, leads_on: Callable[[World], str]) -> str:

@@ -16,6 +16,7 @@ from tests.model.world import (
     accept,
     ill,
     job_of,
+    note_of,
     over,
     put,
     with_job,
@@ -110,8 +111,10 @@ def _done_to(world: World, job: Job, bounds: Bounds) -> Iterator[Step]:
 
 
 def _is_next(world: World, job: Job) -> bool:
-    """Return whether a job is the one that trains or one that is to: not one that came too late for a link that has run."""
+    """Return whether a job is the one that trains or one that is to: not one that came too late, another being its link."""
     starts = [mark for mark in world.turns if mark.kind == "start"]
+    if note_of(world, job.link) not in (0, job.id):
+        return False
     return not starts or job.id == starts[-1].job or job.link > max(mark.link for mark in starts)
 
 
