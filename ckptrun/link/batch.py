@@ -493,7 +493,7 @@ class BatchLink(JobDesk):
     def _requeue(self, decision: Decision, because: str = "") -> Decision:
         if (never := going_back.why_not(self._record, self._plan.continue_with)) is not None:
             return self._stranded(f"{because}; {never}" if because else never)
-        if self._wait_for(handover.is_ours(self._office()), in_spite_of_term=True) is False:
+        if self._wait_for(handover.may_come_back(self._office()), in_spite_of_term=True) is False:
             return self._not_ours()
         if because:
             messages.say(f"{because}; this job is requeued instead")

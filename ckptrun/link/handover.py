@@ -28,7 +28,7 @@ from ckptrun.slurm import answers, commands, dependents, environment, parse
 from ckptrun.slurm.answers import Answer, Submission
 from ckptrun.slurm.dependents import Move, Ours
 from ckptrun.slurm.fidelity import Same, reservation_of, without_reservation
-from ckptrun.slurm.parse import JobId, Queued
+from ckptrun.slurm.parse import JobId, JobRecord, Queued
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 _STILL_LISTENING_S = 3.0
@@ -149,7 +149,7 @@ def _look_until_answered(office: Office) -> Procedure[Result]:
 def _refusal_before(office: Office) -> Procedure[Result | None]:
     """Return NOT_OURS where nothing may be submitted any more; wait until the controller says so or not."""
     for pause_s in _pauses():
-        job_is_ours = yield from _job_is_ours(office)
+        job_is_ours = yield from _job_is(protocol.may_go_on, office)
         if job_is_ours is False or office.replaced() or not office.wanted():
             return Result(Handed.NOT_OURS)
         if job_is_ours:
@@ -171,14 +171,14 @@ def submission(office: Office) -> commands.Call:
     return commands.submit(tuple(options), office.files.script, same.arguments, variables, same.directory)
 
 
-def _job_is_ours(office: Office) -> Procedure[bool | None]:
-    """Return whether the controller says that this job is still ours; None where it does not answer."""
+def _job_is(rule: Callable[[JobRecord | None, int], bool], office: Office) -> Procedure[bool | None]:
+    """Return what a rule says of the controller's record of this job; None where it does not answer."""
     said = yield commands.show_job(office.job)
     assert said is not None
     record = parse.job_record(said.out) if said.code == 0 else None
     if record is None and parse.silent(said.code, said.err):
         return None
-    return protocol.is_ours(record, office.restart)
+    return rule(record, office.restart)
 
 
 def _look_twice(office: Office) -> Procedure[Result | None]:
@@ -212,9 +212,12 @@ def _secure(office: Office, found: Result) -> Procedure[Result]:
     if found.handed is not Handed.QUEUED or found.job is None:
         return found
     job = found.job
-    found = protocol.with_siblings(found, (yield from look(office.files.script)))
+    siblings = yield from look(office.files.script)
+    found = protocol.with_siblings(found, siblings)
     if found.handed is Handed.CANCELLED:
-        yield commands.cancel(job)
+        # By its script: a controller that crashed may have forgotten it, and given its id to somebody else.
+        if any(one.job == str(job) for one in siblings or ()):
+            yield commands.cancel(job)
         return found
     office.files.note_job(str(job))
     yield commands.keep_from_requeue(office.job)
@@ -258,7 +261,12 @@ def is_ours(office: Office) -> Procedure[bool]:
 
     Where the controller is silent it will not hear what comes of it either.
     """
-    return (yield from _job_is_ours(office)) is not False and not office.replaced()
+    return (yield from _job_is(protocol.is_ours, office)) is not False and not office.replaced()
+
+
+def may_come_back(office: Office) -> Procedure[bool]:
+    """Return whether this job may be requeued: it is ours, and not being cancelled."""
+    return (yield from _job_is(protocol.may_go_on, office)) is not False and not office.replaced()
 
 
 def give_back(successor: JobId, job: JobId, lines: tuple[Queued, ...], chain: str) -> Procedure[None]:

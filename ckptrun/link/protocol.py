@@ -20,6 +20,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from ckptrun.chain.ledger import Turn, last_grant, last_number, outcome_after
+from ckptrun.link.reason import of_record
 from ckptrun.slurm.answers import Answer
 from ckptrun.slurm.parse import JobId, JobRecord, Queued, job_id
 from ckptrun.words import Course, Outcome
@@ -292,6 +293,16 @@ class Result(NamedTuple):
 def is_ours(record: JobRecord | None, restart: int) -> bool:
     """Return whether a job is still the one that we run in. `record` is None for one that the controller does not know."""
     return record is not None and record.at_work and record.restarts == restart
+
+
+def may_go_on(record: JobRecord | None, restart: int) -> bool:
+    """Return whether our job may be followed or requeued: it is ours, and it is not being cancelled.
+
+    On a node that Slurm has lost nobody hears a cancel; and Slurm requeues a cancelled job as willingly as another.
+    """
+    return (
+        is_ours(record, restart) and record is not None and (record.state != "COMPLETING" or of_record(record, restart) is not None)
+    )
 
 
 def successor_in(found: Sequence[Queued]) -> Result:

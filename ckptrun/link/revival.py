@@ -64,7 +64,8 @@ def revive(
         return Revival(
             refused=f"chain {chain} was resumed {now - last.at:.0f} s ago, and that submission may be under way: look in a minute"
         )
-    link = max(highest_intent, highest_link(tuple(turns))) + 1
+    # Never link 1: that is the job which began the chain, whether it has taken a turn or not.
+    link = max(highest_intent, highest_link(tuple(turns)), 1) + 1
     return Revival(link=link, cancel=tuple(one.job for one in waiting), after=turns[-1].number if turns else 0)
 
 

@@ -69,6 +69,10 @@ def _is_ours(world: World, me: Leader, rules: Rules) -> bool:
     return rules.is_ours(record_of(world, me.job), me.restart) and not _is_replaced(world, me)
 
 
+def _may_go_on(world: World, me: Leader, rules: Rules) -> bool:
+    return rules.may_go_on(record_of(world, me.job), me.restart) and not _is_replaced(world, me)
+
+
 def gone(world: World, me: Leader, code: int = 75) -> World:
     """Return the world after a ckptrun's end: its job is over, unless it is not its any more."""
     job = job_of(world, me.job)
@@ -115,7 +119,8 @@ def _judge(world: World, index: int, bounds: Bounds, rules: Rules) -> Iterator[S
     yield from _asked(world, index, fresh, {}, rules, "reads the ledger")
     if bounds.allows(world, Ill.STALE):
         unseen = ill(world, Ill.STALE)
-        if world.turns and sees_its_base(read(world.turns[:-1]), me.base):
+        seen = sees_its_base(read(world.turns[:-1]), me.base) or "a start waits for the turn it builds on" in rules.without
+        if world.turns and seen:
             stale = fresh._replace(read=fresh.read - 1)
             yield from _asked(unseen, index, stale, {}, rules, "reads the ledger without the last turn")
         if noted:
@@ -274,7 +279,7 @@ def _found(me: Leader, found: Result) -> Leader:
 def _ours(world: World, index: int, bounds: Bounds, rules: Rules) -> Iterator[Step]:
     """Ask whether the job is still ours; no answer is no step."""
     me = world.leaders[index]
-    if _is_ours(world, me, rules) or "a look whether the job is ours before sbatch" in rules.without:
+    if _may_go_on(world, me, rules) or "a look whether the job is ours before sbatch" in rules.without:
         after = world._replace(refused=world.refused - {me.link + 1})
         yield "asks whether its job is its own: yes", put(after, index, me._replace(at="submit"))
     else:
@@ -342,7 +347,8 @@ def _secure(world: World, index: int, bounds: Bounds, rules: Rules) -> Iterator[
         siblings = jobs_of(world, me.link + 1) if answered and "a look for siblings after the answer" not in rules.without else None
         found = rules.with_siblings(Result(Handed.QUEUED, JobId(me.successor)), siblings)
         if found.handed is Handed.CANCELLED:
-            after = cancel(asked, me.successor)
+            shown = any(one.job == str(me.successor) for one in siblings or ())
+            after = cancel(asked, me.successor) if shown else asked
             me = me._replace(at="handed", handed=found.handed.value)
             yield "finds that a person cancelled a sibling, and cancels its own", put(after, index, me)
         else:
@@ -443,7 +449,7 @@ def _secure_the_next(world: World, index: int, bounds: Bounds, rules: Rules) -> 
         yield "ends as stopped", put(world, index, me._replace(at="end", outcome="stopped"))
     elif found is Conclusion.REPLACED:
         yield "ends as replaced", gone(put(world, index, None), me)
-    elif job is not None and job.requeue and _is_ours(world, me, rules):
+    elif job is not None and job.requeue and _may_go_on(world, me, rules):
         after = with_job(world, me.job, ending="requeue", restart=job.restart + 1, state="COMPLETING")
         yield "requeues its job", put(after, index, me._replace(at="end", outcome="requeued"))
     else:

@@ -92,7 +92,7 @@ def adverse(world: World, bounds: Bounds) -> Iterator[Step]:
             yield from _done_to(world, job, bounds)
         if bounds.allows(world, Ill.PURGE) and any(job.over and job.shown and not job.unheard for job in world.jobs):
             yield "MinJobAge passes", _purged(ill(world, Ill.PURGE))
-    if world.people_left and len(world.people) < 2:
+    if world.people_left and not (bounds.patient and any(job.link and not job.over for job in world.jobs)):
         begun = world._replace(people_left=world.people_left - 1, people=tuple(sorted((*world.people, Person()))))
         yield "a person types `chain resume`", begun
 
@@ -121,7 +121,9 @@ def _is_next(world: World, job: Job) -> bool:
 def _told(world: World, job: Job, ending: str) -> World:
     """Return the world in which Slurm ends a job; what runs in it hears SIGTERM, unless its node is lost or it is leaving."""
     if job.state == "PENDING":
-        world = with_job(world, job.id, state="CANCELLED")
+        # One that has run, and was requeued: nobody of it is left to hear.
+        unheard = ending == "cancel" and any(mark.job == job.id for mark in world.turns)
+        world = with_job(world, job.id, state="CANCELLED", unheard=unheard)
         return world._replace(waiter=-1) if world.waiter == job.id else world
     world = with_job(world, job.id, state="COMPLETING", ending=ending)
     for place, leader in enumerate(world.leaders):

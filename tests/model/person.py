@@ -50,7 +50,10 @@ def _steps(world: World, me: Person, bounds: Bounds, rules: Rules) -> Iterator[t
     elif me.at == "cancel":
         rest = me.in_vain[1:]
         then = me._replace(in_vain=rest, at="cancel" if rest else "intend" if me.turn else "turn")
-        yield f"cancels job {me.in_vain[0]}, which waits in vain", cancel(world, me.in_vain[0]), then
+        after = cancel(world, me.in_vain[0])
+        if me.robs and any(mark.kind == "resume" and mark.link in _links(world, me.in_vain[0]) - {me.link} for mark in world.turns):
+            after = after._replace(wrong=after.wrong or "a chain was resumed, and another resume has cancelled its job")
+        yield f"cancels job {me.in_vain[0]}, which waits in vain", after, then
     elif me.at == "turn":
         yield from _turn(world, me, rules)
     elif me.at == "intend":
@@ -65,6 +68,10 @@ def _steps(world: World, me: Person, bounds: Bounds, rules: Rules) -> Iterator[t
         yield f"notes job {me.job}", with_note(world, me.link, me.job), None
 
 
+def _links(world: World, number: int) -> set[int]:
+    return {job.link for job in world.jobs if job.id == number}
+
+
 def _look(world: World, me: Person, bounds: Bounds, rules: Rules) -> Iterator[tuple[str, World, Person | None]]:
     turns = read(world.turns[: me.read])
     mine = tuple(OfChain(one, job.link) for one, job in zip(queue(world), shown(world), strict=True) if job.link)
@@ -77,7 +84,7 @@ def _look(world: World, me: Person, bounds: Bounds, rules: Rules) -> Iterator[tu
         if found.refused or found.hasten:
             yield f"refuses: {found.refused or 'a requeued job waits'}", asked, None
             continue
-        then = me._replace(link=found.link, in_vain=tuple(int(job) for job in found.cancel), at="turn")
+        then = me._replace(link=found.link, robs=not world.cancelled, in_vain=tuple(int(job) for job in found.cancel), at="turn")
         if "resume takes its turn before it cancels" in rules.without and found.cancel:
             then = then._replace(at="cancel")
         yield f"may go on with link {found.link}", asked, then

@@ -13,6 +13,7 @@ class Rules(NamedTuple):
 
     judge: Callable[..., Any] = protocol.judge
     is_ours: Callable[..., bool] = protocol.is_ours
+    may_go_on: Callable[..., bool] = protocol.may_go_on
     successor_in: Callable[..., protocol.Result] = protocol.successor_in
     may_repeat: Callable[..., bool] = protocol.may_repeat
     after_submission: Callable[..., protocol.Next] = protocol.after_submission

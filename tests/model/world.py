@@ -124,7 +124,7 @@ class Leader(NamedTuple):
 
 
 class Person(NamedTuple):
-    """One `chain resume` under way."""
+    """One `chain resume` under way. `robs`: when it looked nobody had cancelled anything since the last resume."""
 
     at: str = "read"
     read: int = 0
@@ -132,6 +132,7 @@ class Person(NamedTuple):
     turn: int = 0
     in_vain: tuple[int, ...] = ()
     job: int = 0
+    robs: bool = False
 
 
 class World(NamedTuple):
@@ -161,17 +162,38 @@ class World(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """How much may go wrong: in all, of each kind, how many people resume, how many links there are, whether accounting is on."""
+    """How much may go wrong: in all, of each kind; how many links there are, how many people resume, whether accounting is on.
+
+    `patient`: people resume only when no job of the chain is left.
+    """
 
     ills: int
     links: int = 3
     each: dict[Ill, int] = {}  # noqa: RUF012 (never written to)
     people: int = 0
     accounting: bool = True
+    patient: bool = False
 
     def allows(self, world: World, ill: Ill) -> bool:
         """Return whether one more of a kind may happen."""
         return sum(world.ills) < self.ills and world.ills[ill] < self.each.get(ill, 1)
+
+    def __str__(self) -> str:
+        people = f"{self.people} people" if self.people != 1 else "1 person"
+        return f"{self.ills} ills, {self.links} links, {people}, accounting {'on' if self.accounting else 'off'}"
+
+
+SHORT = (
+    Bounds(2, 2, accounting=False),
+    Bounds(2, 2, accounting=True),
+    Bounds(1, 2, people=2, accounting=False),
+    Bounds(1, 3, people=1, accounting=False),
+)
+LONG = (
+    Bounds(2, 3, accounting=False),
+    Bounds(2, 2, people=1, accounting=False),
+    Bounds(3, 2, accounting=False),
+)
 
 
 def first() -> World:
