@@ -234,6 +234,7 @@ class BatchLink(JobDesk):
 
     def _note_reason(self, found: Reason) -> None:
         if found.course is not Course.UNKNOWN:
+            self._termed = False  # the next one may mean something else
             self._take("term", reason=found.sentence, course=found.course.value)
 
     def _take(self, kind: str, **facts: object) -> None:

@@ -226,13 +226,13 @@ def _told_to_end(turns: tuple[Turn, ...], last: Turn, state: str) -> Predecessor
     link = int(last.facts.get("link", 0))
     terms = [turn for turn in turns if turn.kind == "term" and turn.number > last.number]
     # It knew why and could not record its end: it was killed first, which Slurm does a KillWait after every cancel.
-    told = next((turn for turn in reversed(terms) if turn.facts.get("reason")), None)
-    if told is not None and told.facts.get("course") in (Course.CANCEL.value, Course.STOP.value):
-        outcome = "cancelled" if told.facts["course"] == Course.CANCEL.value else "stopped"
-        return Predecessor(link, outcome, str(told.facts["reason"]))
+    told = terms[-1].facts if terms else {}
+    if told.get("course") in (Course.CANCEL.value, Course.STOP.value):
+        outcome = "cancelled" if told["course"] == Course.CANCEL.value else "stopped"
+        return Predecessor(link, outcome, str(told.get("reason")))
     if state:
         return None
-    if terms and told is None:
+    if terms and not told.get("reason"):
         return Predecessor(link, "lost", "it was told to end, and why is not known")
     if not terms and not last.facts.get("batch_shell"):
         return Predecessor(link, "lost", "it died without a word, and could not have heard a cancel")

@@ -55,6 +55,8 @@ def _started(world: World, job: Job) -> Iterator[Step]:
 def _given_up(world: World, job: Job) -> World:
     if job.requeue and not job.ending:
         return with_job(world, job.id, state="PENDING", restart=job.restart + 1, node=0)
+    if any(leader.job == job.id and leader.term == 1 for leader in world.leaders):
+        world = with_job(world, job.id, unheard=job.ending == "cancel")
     return over(world, job.id, 1, "NODE_FAIL")
 
 
@@ -133,7 +135,7 @@ def _told(world: World, job: Job, ending: str) -> World:
             return gone(put(world, place, None), leader)
         if leader.at in DEAF or (world.lost_node and job.node == 1):
             return with_job(world, job.id, unheard=ending == "cancel")
-        return put(world, place, leader._replace(term=max(leader.term, 1)))
+        return put(world, place, leader._replace(term=1, course=""))
     return world
 
 
