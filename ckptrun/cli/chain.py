@@ -124,7 +124,7 @@ def _summary(one: Chain) -> dict[str, Any]:
 
 def _whole(one: Chain) -> dict[str, Any]:
     links = [link._asdict() for link in one.links]
-    facts = {"command": list(one.command), "options": one.options, "max_links": one.bound}
+    facts = {"command": list(one.command), "options": one.options, "max_links": one.bound, "ready": one.ready}
     return _summary(one) | facts | {"links": links}
 
 
@@ -170,7 +170,7 @@ def _story(one: Chain) -> list[str]:
     if one.state == "new":
         return ["No link has started."]
     ended = f"The chain {ENDED.get(one.state, one.state)}: {one.reason}."
-    again = f"`ckptrun chain resume {one.id}`" if one.in_jobs else f"the same command again, in {one.directory}"
+    again = one.ready or f"`ckptrun chain resume {one.id}`" if one.in_jobs else f"the same command again, in {one.directory}"
     return [f"{total} {ended}", f"To go on: {again}"]
 
 

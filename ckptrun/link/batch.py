@@ -17,7 +17,7 @@ from ckptrun.chain.home import ChainFolder
 from ckptrun.chain.links import LinkFiles
 from ckptrun.chain.state import stop_mark
 from ckptrun.early import TERM, USR1, USR2, Handlers
-from ckptrun.errors import CkptrunError, TurnTaken
+from ckptrun.errors import CkptrunError, Stranded, TurnTaken
 from ckptrun.link import foresight, going_back, handover, messages, protocol, reason
 from ckptrun.link import supervision as core
 from ckptrun.link.crew import Crew
@@ -84,6 +84,7 @@ class BatchLink(JobDesk):
         self._moving = False
         self._ending = False
         self._over = False
+        self._asked = False
         self._left: tuple[Move, ...] = ()
         self._taken_away = False
         self._late: list[int] = []
@@ -105,6 +106,9 @@ class BatchLink(JobDesk):
             link.take_start(first=link.number == 1 and self._record.restarts == 0)
         except TurnTaken:
             return None
+        except Stranded:
+            self._say_ready()
+            raise
         try:
             return self._run(already)
         except TurnTaken:
@@ -131,7 +135,7 @@ class BatchLink(JobDesk):
         self._look_ahead()
         # A job that does not come back by itself after a preemption or a lost node has nothing else to go on with.
         if (self._plan.successor or ("checkpoint" if self._record.requeue else "start")) == "start":
-            self.hand_over()
+            self._hand_over()
         policy = core.Policy(
             link_times,
             link.so_far.saves,
@@ -222,6 +226,9 @@ class BatchLink(JobDesk):
         def told(record: JobRecord | None) -> None:
             found = self._meaning(record)
             self._note_reason(found)
+            if found.course is Course.REQUEUE and self._asked:
+                self._link.record("warned", about="requeue", text=messages.REQUEUES_ITSELF)
+                messages.say(messages.REQUEUES_ITSELF)
             learned(found, record is not None and record.state in ("RUNNING", "SIGNALING"))
 
         self._errands.begin(self._ask_for_job(), told)
@@ -269,6 +276,11 @@ class BatchLink(JobDesk):
         self._errands.begin(self._ask_for_job(), told)
 
     def hand_over(self) -> None:
+        """Submit the successor: the training was asked."""
+        self._asked = True
+        self._hand_over()
+
+    def _hand_over(self) -> None:
         """Submit the successor, unless a bound or a person says that none may follow, or the job is to be requeued."""
         seconds = time.monotonic() - self._link.started_at
         progress = True if self._link.sees_progress else None
@@ -437,7 +449,11 @@ class BatchLink(JobDesk):
         if decision.next:
             return self._requeue(decision) if self._plan.continue_with == "requeue" else self._secure(decision)
         duty = protocol.duty(decision.outcome)
-        if duty is Duty.LET_GO:
+        if decision.outcome is Outcome.REQUEUED:
+            self._await_answer()
+            if logs := str(self._move_logs_away()):
+                messages.say(f"the job's next start begins its log anew{logs}")
+        elif duty is Duty.LET_GO:
             self._let_go_now()
         elif duty is Duty.TAKEN_BACK:
             self._take_back_now()
@@ -511,11 +527,18 @@ class BatchLink(JobDesk):
     def _not_ours(self) -> Decision:
         return Decision(Outcome.REPLACED, False, UNFINISHED_EXIT, "this job is not this chain's any more")
 
+    def _move_logs_away(self) -> going_back.Logs:
+        appended = os.environ.get("SLURM_OPEN_MODE") == "a"
+        return going_back.move_logs_away(self._record.fields, self._link.attempt, appended=appended)
+
     def _stranded(self, why: str) -> Decision:
+        self._say_ready()
+        return Decision(Outcome.STRANDED, False, UNFINISHED_EXIT, why)
+
+    def _say_ready(self) -> None:
         line = self._ready()
         ready.keep(self._folder, line)
         messages.say(f"this chain is stranded. Where sbatch works, this goes on: {line}")
-        return Decision(Outcome.STRANDED, False, UNFINISHED_EXIT, why)
 
     def _let_go_now(self) -> None:
         """Cancel the successor of a link that completed the chain, unless somebody waits for it."""
@@ -528,6 +551,11 @@ class BatchLink(JobDesk):
         for job in left:
             messages.say(f"job {job}, the next link, stays in the queue, because others wait for it: it will end at once with 0")
             self._link.record("left_to_release", job=job)
+
+    def _await_answer(self) -> None:
+        """Wait for what becomes of a submission under way: our next attempt must not find one of which nobody knows."""
+        until = time.monotonic() + min(10.0, self._settings.kill_wait_s / 2)
+        self._errands.wait_until(lambda: not self._handing or self._handed is not None, self._handlers, self._note_late, until)
 
     def _know_successor(self) -> bool:
         """Wait until a submission under way was answered; return whether there may be a successor."""

@@ -75,9 +75,10 @@ def hand_over(office: Office) -> Procedure[Result]:
             if not protocol.may_repeat(found, time.time() - unknown_since, office.min_job_age_s):
                 return Result(Handed.REFUSED, said=_TOO_LONG_AGO)
             yield from _wait(pause_s - _FIRST_PAUSE_S, _nobody)
-        refusal = yield from _refusal_before(office)
-        if refusal is not None:
-            return refusal
+        if not (yield from _may_submit(office)):
+            if unknown_since is None and not office.replaced():
+                files.note_refused("not submitted: this job was not ours any more")  # else its next attempt would look for a job
+            return Result(Handed.NOT_OURS)
         files.forget_refusal()
         said = yield submission(office)
         assert said is not None
@@ -146,14 +147,14 @@ def _look_until_answered(office: Office) -> Procedure[Result]:
     raise AssertionError("the pauses have no end")
 
 
-def _refusal_before(office: Office) -> Procedure[Result | None]:
-    """Return NOT_OURS where nothing may be submitted any more; wait until the controller says so or not."""
+def _may_submit(office: Office) -> Procedure[bool]:
+    """Return whether this job is still ours and not replaced; wait until the controller says so."""
     for pause_s in _pauses():
         job_is_ours = yield from _job_is(protocol.may_go_on, office)
         if job_is_ours is False or office.replaced() or not office.wanted():
-            return Result(Handed.NOT_OURS)
+            return False
         if job_is_ours:
-            return None
+            return True
         office.say("the controller does not answer; trying again")
         yield Pause(pause_s)
     raise AssertionError("the pauses have no end")

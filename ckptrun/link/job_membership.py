@@ -194,7 +194,7 @@ class Inside:
             if not verdict.go:
                 messages.say(verdict.why)
                 return verdict.exit_code
-            self._enter(place.folder, place)
+            self._try_to_enter(place.folder, place)
             facts = place.folder.facts() or {}
             # Options as link 1 resolved them hold for the chain; the command is always this job's own.
             plan = _plan_of(place.folder)._replace(command=self._plan.command, chain=None)
@@ -209,6 +209,12 @@ class Inside:
     def _taken_over(folder: ChainFolder) -> int:
         messages.say(messages.taken_over(folder.id))
         return TurnTaken.exit_code
+
+    def _try_to_enter(self, folder: ChainFolder, place: Place) -> None:
+        try:
+            self._enter(folder, place)
+        except OSError:  # it only helps people to name the chain by this job; whether there is room the turn will tell
+            messages.detail(f"job {self._here.job} cannot be entered in {self._home}")
 
     def _noted_base(self, folder: ChainFolder, link: int) -> int:
         """Return the base of a job that its submitter has noted: with `--export-file` no variable of ours arrives."""
@@ -271,6 +277,7 @@ class Inside:
         if joined is not None and final_outcome(Turns(joined.turns).read()) == "complete":
             messages.say(f"chain {joined.id} is complete; nothing is started. Another --chain NAME begins a new one")
             return 0
+        self._refuse_a_training_that_submits_itself(place.record)
         same: SameJob = self._ask(
             same_job.find_out(self._here, place.record, script, self._plan.command, self._typed(place.record))
         )
@@ -292,6 +299,21 @@ class Inside:
             )
         code = self._run(self._plan, place, folder, Verdict(True), folder.facts() or {}, same)
         return code if code is not None else self._taken_over(folder)
+
+    def _refuse_a_training_that_submits_itself(self, record: JobRecord) -> None:
+        """Refuse the script of a chain that lives when its own training has submitted it: the chain would go on twice.
+
+        The variables of a training alone prove nothing: one that submits another script begins another chain.
+        """
+        folder = ChainFolder(os.path.dirname(os.environ.get("CKPTRUN_MAILBOX", "")))
+        if folder.id != os.environ.get("CKPTRUN_CHAIN") or claims.recall_command(self._home, self._key(record)) != folder.id:
+            return
+        known = home.open_chain(self._home, folder.id)
+        if known is not None and final_outcome(Turns(known.turns).read()) is None and (living := self._why_live(known)) is not None:
+            raise Refused(
+                f"the training of chain {known.id} has submitted its own script again, and that chain goes on by itself: {living}. "
+                "Take the sbatch out of the training"
+            )
 
     def _tell_of_its_like(self, record: JobRecord) -> None:
         """Name a living chain of the same script, arguments and folder, where no checkpoint path tells the two apart."""

@@ -32,7 +32,7 @@ class Submission(NamedTuple):
 
 
 # In this order; compared with the last line alone, because an sbatch that tries again by itself has said more before it.
-_TABLE: tuple[tuple[Answer, tuple[str, ...]], ...] = (
+TABLE: tuple[tuple[Answer, tuple[str, ...]], ...] = (
     (
         Answer.LATER,
         (
@@ -114,7 +114,7 @@ def would_be(code: int | None, out: str, err: str) -> Submission | None:
 
 
 def _refusal(text: str, err: str) -> Submission:
-    answer = next((answer for answer, known in _TABLE if any(one in text for one in known)), Answer.REFUSED)
+    answer = next((answer for answer, known in TABLE if any(one in text for one in known)), Answer.REFUSED)
     limit = _LIMIT.findall(err)
     if answer is Answer.LIMITED and limit:
         text = f"{text}: {limit[-1]}"

@@ -79,6 +79,7 @@ def test_stranded_is_said_at_the_start_and_resumed_elsewhere(jobs: Jobs) -> None
     line = ready(jobs)
     (folder,) = (jobs.state / "chains").iterdir()
     assert (folder / "ready").read_text() == f"{line}\n"
+    assert f"To go on: {line}" in jobs.run("ckptrun", "chain", "show")
     assert line.startswith(f"CKPTRUN_HOME={jobs.state} ")
     assert "would submit link 3 of chain" in jobs.run("ckptrun", "chain", "resume", "--dry-run")
     allocate(jobs, closed, "ALL")

@@ -283,7 +283,9 @@ def _ours(world: World, index: int, bounds: Bounds, rules: Rules) -> Iterator[St
         after = world._replace(refused=world.refused - {me.link + 1})
         yield "asks whether its job is its own: yes", put(after, index, me._replace(at="submit"))
     else:
-        yield "asks whether its job is its own: no", put(world, index, me._replace(at="handed", handed=Handed.NOT_OURS.value))
+        certain = not me.doubt and not _is_replaced(world, me)
+        after = world._replace(refused=world.refused | {me.link + 1}) if certain else world
+        yield "asks whether its job is its own: no", put(after, index, me._replace(at="handed", handed=Handed.NOT_OURS.value))
 
 
 def _submit(world: World, index: int, bounds: Bounds, rules: Rules) -> Iterator[Step]:

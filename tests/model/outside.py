@@ -132,7 +132,7 @@ def _told(world: World, job: Job, ending: str) -> World:
         if leader.job != job.id or leader.node != job.node:
             continue
         if leader.at in BEFORE_THE_TURN and not (world.lost_node and job.node == 1):
-            return gone(put(world, place, None), leader)
+            return gone(put(with_job(world, job.id, unheard=ending == "cancel"), place, None), leader)
         if leader.at in DEAF or (world.lost_node and job.node == 1):
             return with_job(world, job.id, unheard=ending == "cancel")
         return put(world, place, leader._replace(term=1, course=""))
