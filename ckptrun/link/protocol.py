@@ -193,11 +193,9 @@ def _judge_requeued(evidence: Evidence, last: Turn) -> Verdict | Ask:
 
 def _is_gone(following: Following) -> bool:
     """Return whether a successor was there and is not any more: a person may have cancelled it."""
-    if not following.submitted:
-        return False
     if any(one.state == "CANCELLED" for one in following.jobs):
         return True
-    if any(one.waiting or one.at_work for one in following.jobs):
+    if not following.submitted or any(one.waiting or one.at_work for one in following.jobs):
         return False
     # An intent of which the queue shows nothing, while it would show a cancelled job: nothing came of it.
     return bool(following.jobs) or not following.recent

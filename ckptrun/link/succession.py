@@ -109,11 +109,11 @@ def _asked(ask: Ask, folder: ChainFolder, evidence: Evidence) -> Procedure[Evide
 
 def _following(folder: ChainFolder, files: LinkFiles) -> Procedure[Following]:
     intended_at = files.intended_at
-    if intended_at is None or files.refused:
+    if intended_at is None:
         return Following(False)
     settings = ((folder.facts() or {}).get("slurm") or {}).get("settings") or {}
     found = yield from _seen(files.script)
-    return Following(True, found, time.time() - intended_at < settings.get("min_job_age_s", 0.0))
+    return Following(not files.refused, found, time.time() - intended_at < settings.get("min_job_age_s", 0.0))
 
 
 def _seen(script: str) -> Procedure[tuple[Queued, ...]]:

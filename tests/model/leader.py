@@ -138,7 +138,7 @@ def _ask(world: World, index: int, bounds: Bounds, rules: Rules) -> Iterator[Ste
     elif ask is Ask.FOLLOWING:
         submitted = me.link + 1 in world.intents and me.link + 1 not in world.refused
         recent = me.link + 1 not in world.old_intents
-        following = Following(submitted, jobs_of(world, me.link + 1) if submitted else (), recent)
+        following = Following(submitted, jobs_of(world, me.link + 1), recent)
         yield from _asked(world, index, me, {"following": following}, rules, "looks for its successor")
     else:
         last = last_grant(evidence.turns)
