@@ -192,7 +192,7 @@ SHORT = (
 LONG = (
     Bounds(2, 3, accounting=False),
     Bounds(2, 2, people=1, accounting=False),
-    Bounds(3, 2, accounting=False),
+    Bounds(2, 2, people=1, accounting=True),
 )
 
 
