@@ -181,9 +181,11 @@ def _ended(policy: Policy, state: State, event: Event) -> Next:
 
 
 def _ended_unasked(policy: Policy, state: State, event: Event) -> Next:
-    """One that it left behind has as long for its save as a save that is asked for."""
+    """One that it left behind may save until TERM's time; where there is none, as long as a save that is asked for."""
     state, actions = _ended(policy, state, event)
-    return (state if state.phase is Phase.ENDED else _hurry(policy, state, event.at)), actions
+    if state.phase is Phase.ENDED:
+        return state, actions
+    return (state._replace(ask_at=None) if policy.times is not None else _hurry(policy, state, event.at)), actions
 
 
 def _tree_ended(policy: Policy, state: State, event: Event) -> Next:
