@@ -133,6 +133,18 @@ def test_lost_and_stopped_with_all(lab: Lab) -> None:
     jobs.until(lambda: jobs.outcomes().count("stopped") == 2 or None)
 
 
+def test_a_chain_of_another_cluster(jobs: Jobs) -> None:
+    """Two clusters with one home: here nobody can see whether its jobs live, so nothing is submitted."""
+    start(jobs)
+    kill_ckptrun(jobs)
+    jobs.after(jobs.jobs()[0])
+    (record,) = jobs.state.glob("chains/*/chain.json")
+    jobs.run("tee", record, input=record.read_text().replace('"cluster": "lab"', '"cluster": "other"'))
+    assert "its jobs are those of cluster other, and this is lab" in resume(jobs)
+    assert "is left alone: its jobs are those of cluster other" in resume(jobs, "--all")
+    assert len(jobs.jobs()) == 1 and jobs.queue() == []
+
+
 def test_another_script_and_other_options(jobs: Jobs) -> None:
     """`--script` says what differs, and later links have it too; options given to resume hold in place of the chain's."""
     start(jobs, f"{LONG} --max-links 3", "--mem=300")
