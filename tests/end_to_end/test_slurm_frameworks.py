@@ -76,7 +76,7 @@ def test_a_training_that_submits_its_script_again(jobs: Jobs) -> None:
 def test_lightning(jobs: Jobs) -> None:
     """Lightning with its auto-requeue: asked with USR1 it saves and requeues its job, or is refused; each way one chain goes on."""
     jobs.provide(PROGRAMS / "lightning_counter.py")
-    command = f"exec ckptrun --checkpoint ck --time-limit 90s --margin 20s python {jobs.lab.home}/lightning_counter.py ck 900"
+    command = f"exec ckptrun --checkpoint ck --time-limit 90s --margin 20s python {jobs.lab.home}/lightning_counter.py ck 700"
     job = jobs.submit("--ntasks=1", jobs.script(command))
     jobs.until_event("ended", limit_s=200)
     print(jobs.story())
@@ -84,7 +84,7 @@ def test_lightning(jobs: Jobs) -> None:
         jobs.start_requeued(job)
     assert jobs.until_over(300)[-1] == "complete"
     assert jobs.outcomes()[0] in ("requeued", "continued")
-    assert sorted(set(jobs.steps())) == list(range(1, 901))
-    assert len(jobs.steps()) - 900 < 200, "it went on from what it had saved"
+    assert sorted(set(jobs.steps())) == list(range(1, 701))
+    assert len(jobs.steps()) - 700 < 200, "it went on from what it had saved"
     assert jobs.queue() == []
     assert len(list((jobs.state / "chains").iterdir())) == 1

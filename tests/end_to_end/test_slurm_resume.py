@@ -91,7 +91,6 @@ def test_a_node_is_lost(own_lab: Lab, own_jobs: Jobs) -> None:
     job = jobs.submit("-w", "n1", jobs.script(jobs.counter(600, 0.1, "--hear USR1", options=LONG)))
     jobs.until_line(r"^step 5$")
     own_lab.admin("kill", "-9", str(own_lab.daemon("slurmd-n1")))
-    jobs.run("scontrol", "show", "node", "n1")
     own_lab.admin("scontrol", "update", "NodeName=n1", "State=DOWN", "Reason=lost")
     own_lab.admin("srun", "-Q", "-w", "n2", "true")
     jobs.run("scontrol", "update", f"JobId={job}", "ReqNodeList=n2")
