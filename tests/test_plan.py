@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckptrun.plan import Plan, from_json, resume_words, swallowed_by_shell, to_json
+from ckptrun.plan import Plan, from_json, overridden, resume_words, swallowed_by_shell, to_json
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=())), min_size=1), st.booleans())
@@ -47,3 +47,11 @@ def test_resume_words_keep_a_path_with_blanks_in_one_word() -> None:
 def test_a_shell_that_swallows_appended_words(command: tuple[str, ...], corrected: str | None) -> None:
     """`bash -c TEXT` without `$@` never sees appended words; the corrected line is offered."""
     assert swallowed_by_shell(command) == corrected
+
+
+def test_what_persons_gave_when_they_went_on_holds() -> None:
+    """Options of later resumes win over earlier ones, and both over the chain's; what is no options counts nothing."""
+    own = {"command": ["x"], "max_links": 3, "margin_s": 5.0}
+    facts = [{"kind": "start"}, {"options": {"max_links": 9, "retries": 1}}, {"options": "torn"}, {"options": {"max_links": 12}}]
+    assert overridden(own, facts) == {"command": ["x"], "max_links": 12, "margin_s": 5.0, "retries": 1}
+    assert own["max_links"] == 3

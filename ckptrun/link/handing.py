@@ -90,7 +90,7 @@ class Handing:
         self.result = result
         if result.handed is Handed.REFUSED and not self.over:
             self.begun = False
-            messages.say(f"sbatch: {result.said}; it is tried again when the training is asked and when it has ended")
+            messages.say(f"no next job is queued: {result.said}. It is tried again at the ask, and when the training has ended")
         if result.handed is not Handed.QUEUED or result.job is None:
             return
         self._link.record("submitted", job=str(result.job), successor=self._link.number + 1)

@@ -30,6 +30,8 @@ from ckptrun.slurm.fidelity import Same
 from ckptrun.slurm.parse import JobId
 
 _AGAIN_S = 3.0
+# What a job calls its cluster where Slurm does not tell it.
+_UNNAMED = "cluster"
 
 
 class Wish(NamedTuple):
@@ -61,6 +63,8 @@ def left_alone(folder: ChainFolder, state: str) -> str | None:
 
 
 def _left_alone(folder: ChainFolder, state: str) -> Procedure[str | None]:
+    if (elsewhere := (yield from _elsewhere(folder))) is not None:
+        return elsewhere
     jobs = yield from _jobs(folder)
     last = next((turn for turn in reversed(Turns(folder.turns).read()) if turn.kind == "start"), None)
     job = parse.job_id(str(last.facts.get("job"))) if last is not None else None
@@ -69,6 +73,8 @@ def _left_alone(folder: ChainFolder, state: str) -> Procedure[str | None]:
 
 
 def _resume(folder: ChainFolder, wish: Wish) -> Procedure[tuple[str, ...]]:
+    if (elsewhere := (yield from _elsewhere(folder))) is not None:
+        raise Refused(f"chain {folder.id}: {elsewhere}")
     turns = Turns(folder.turns)
     known = turns.read()
     jobs = yield from _jobs(folder)
@@ -93,6 +99,17 @@ def _resume(folder: ChainFolder, wish: Wish) -> Procedure[tuple[str, ...]]:
     History(folder.events, messages.say).record("joined", found.link, 1, job=str(job), **facts)
     ready.forget(folder)
     return (*order.differences, f"link {found.link} of chain {folder.id} is queued as job {job}")
+
+
+def _elsewhere(folder: ChainFolder) -> Procedure[str | None]:
+    """Return why nothing can be told here of a chain of another cluster: its jobs are in that one's queue."""
+    own = ((folder.facts() or {}).get("slurm") or {}).get("cluster")
+    said = yield commands.show_config()
+    assert said is not None
+    here = parse.cluster(said.out) if said.code == 0 else None
+    if here is None or own in (None, _UNNAMED, here):
+        return None
+    return f"its jobs are those of cluster {own}, and this is {here}: type it there"
 
 
 def _jobs(folder: ChainFolder) -> Procedure[tuple[OfChain, ...]]:

@@ -223,6 +223,12 @@ def settings(text: str) -> Settings:
     return Settings(number("KillWait", 30.0), number("MinJobAge", 300.0), proctrack[1] if proctrack else "")
 
 
+def cluster(text: str) -> str | None:
+    """Return the cluster's name from `scontrol show config`; None where it has none."""
+    found = re.search(r"^ClusterName\s*=\s*(\S+)", text, re.MULTILINE)
+    return found[1] if found else None
+
+
 class Accounted(NamedTuple):
     """What accounting says of a job: its state in one word, and how it was submitted."""
 

@@ -107,8 +107,10 @@ def test_stop_and_resume(jobs: Jobs) -> None:
 
 def test_requeue_instead_of_a_new_job(jobs: Jobs) -> None:
     """`--continue-with requeue`: the same job id, its log kept, attempt 2 goes on where attempt 1 stopped."""
-    options = f"{SHORT} --continue-with requeue"
+    options = "--time-limit 200s --continue-with requeue"
     job = jobs.submit(jobs.script(jobs.counter(12, 0.4, "--hear USR1", options=options)))
+    jobs.until_line("^step 3$")
+    jobs.run("scancel", "-b", "-s", "USR1", job)
     jobs.until_event("ended")
     jobs.start_requeued(job)
     jobs.until(lambda: jobs.outcomes() == ["requeued", "complete"] or None)

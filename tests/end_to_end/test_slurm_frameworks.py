@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.end_to_end.harness import CHILDREN
+import pytest
+
+from tests.end_to_end.harness import CHILDREN, PROGRAMS
 from tests.end_to_end.jobs import Jobs
 
 REAL_SBATCH = "/usr/bin/sbatch"
@@ -66,3 +68,23 @@ def test_a_training_that_submits_its_script_again(jobs: Jobs) -> None:
     assert jobs.state_of(again[0]) == "FAILED"
     assert "has submitted its own script again" in Path(jobs.folder / f"again-{again[0]}.out").read_text()
     is_one_chain(jobs)
+
+
+@pytest.mark.long
+@pytest.mark.framework(1)
+@pytest.mark.timeout(600)
+def test_lightning(jobs: Jobs) -> None:
+    """Lightning with its auto-requeue: asked with USR1 it saves and requeues its job, or is refused; each way one chain goes on."""
+    jobs.provide(PROGRAMS / "lightning_counter.py")
+    command = f"exec ckptrun --checkpoint ck --time-limit 90s --margin 20s python {jobs.lab.home}/lightning_counter.py ck 700"
+    job = jobs.submit("--ntasks=1", jobs.script(command))
+    jobs.until_event("ended", limit_s=200)
+    print(jobs.story())
+    if jobs.outcomes() == ["requeued"]:
+        jobs.start_requeued(job)
+    assert jobs.until_over(300)[-1] == "complete"
+    assert jobs.outcomes()[0] in ("requeued", "continued")
+    assert sorted(set(jobs.steps())) == list(range(1, 701))
+    assert len(jobs.steps()) - 700 < 200, "it went on from what it had saved"
+    assert jobs.queue() == []
+    assert len(list((jobs.state / "chains").iterdir())) == 1

@@ -26,7 +26,7 @@ def events(jobs: Jobs) -> list[dict[str, object]]:
 def test_a_disk_that_is_full(jobs: Jobs) -> None:
     """Full while link 1 trains: it hands over all the same. Link 2 cannot take its turn: 75. With room, `chain resume` goes on."""
     mount(jobs)
-    first = jobs.submit(jobs.script(jobs.counter(30, 0.4, "--hear USR1", options="--time-limit 9s --margin 3s")))
+    first = jobs.submit(jobs.script(jobs.counter(60, 0.3, "--hear USR1", options="--time-limit 15s --margin 4s")))
     jobs.until_line("^step 2$")
     fill(jobs)
     jobs.until_line(r"link 1 ended after .*: continued")

@@ -91,7 +91,6 @@ def test_a_node_is_lost(own_lab: Lab, own_jobs: Jobs) -> None:
     job = jobs.submit("-w", "n1", jobs.script(jobs.counter(600, 0.1, "--hear USR1", options=LONG)))
     jobs.until_line(r"^step 5$")
     own_lab.admin("kill", "-9", str(own_lab.daemon("slurmd-n1")))
-    jobs.run("scontrol", "show", "node", "n1")
     own_lab.admin("scontrol", "update", "NodeName=n1", "State=DOWN", "Reason=lost")
     own_lab.admin("srun", "-Q", "-w", "n2", "true")
     jobs.run("scontrol", "update", f"JobId={job}", "ReqNodeList=n2")
@@ -131,6 +130,18 @@ def test_lost_and_stopped_with_all(lab: Lab) -> None:
     assert shown["max_links"] == 9
     jobs.run("ckptrun", "chain", "stop", "lost")
     jobs.until(lambda: jobs.outcomes().count("stopped") == 2 or None)
+
+
+def test_a_chain_of_another_cluster(jobs: Jobs) -> None:
+    """Two clusters with one home: here nobody can see whether its jobs live, so nothing is submitted."""
+    start(jobs)
+    kill_ckptrun(jobs)
+    jobs.after(jobs.jobs()[0])
+    (record,) = jobs.state.glob("chains/*/chain.json")
+    jobs.run("tee", record, input=record.read_text().replace('"cluster": "lab"', '"cluster": "other"'))
+    assert "its jobs are those of cluster other, and this is lab" in resume(jobs)
+    assert "is left alone: its jobs are those of cluster other" in resume(jobs, "--all")
+    assert len(jobs.jobs()) == 1 and jobs.queue() == []
 
 
 def test_another_script_and_other_options(jobs: Jobs) -> None:

@@ -96,7 +96,7 @@ def test_stranded_is_said_at_the_start_and_resumed_elsewhere(jobs: Jobs) -> None
 def test_a_partition_that_is_closed_meanwhile(jobs: Jobs, state: str) -> None:
     """DRAIN and INACTIVE refuse the next job: requeued. DOWN takes it: it waits. Open again, the chain goes on, each step once."""
     closed = partition(jobs)
-    job = jobs.submit("-p", closed, jobs.script(jobs.counter(40, 0.3, "--hear USR1", options="--time-limit 12s --margin 4s")))
+    job = jobs.submit("-p", closed, jobs.script(jobs.counter(60, 0.3, "--hear USR1", options="--time-limit 18s --margin 5s")))
     jobs.until_line("^step 2$")
     jobs.lab.admin("scontrol", "update", f"PartitionName={closed}", f"State={state}")
     jobs.until_event("ended")
@@ -117,7 +117,7 @@ def test_a_limit_on_submitted_jobs(own_lab: Lab, own_jobs: Jobs) -> None:
     """MaxSubmitJobs: tried again, and queued as soon as there is room; where there never is, the job is requeued; all is said."""
     jobs = own_jobs
     limit_submissions(own_lab)
-    options = "--time-limit 14s --margin 7s"
+    options = "--time-limit 20s --margin 12s"
     jobs.submit(jobs.script(jobs.counter(400, 0.2, "--hear USR1 --save 0.2 --go-on", options=options)))
     jobs.until_line("sbatch would be refused now .*AssocMaxSubmitJobLimit")
     jobs.until_line("AssocMaxSubmitJobLimit; trying again until the training has ended")

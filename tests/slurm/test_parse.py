@@ -85,5 +85,6 @@ def test_settings_and_accounting() -> None:
     text = "KillWait                = 30 sec\nMinJobAge               = 300 sec\nProctrackType           = proctrack/cgroup\n"
     assert parse.settings(text) == parse.Settings(30.0, 300.0, "proctrack/cgroup")
     assert parse.settings("") == parse.Settings()
+    assert parse.cluster("CliFilterPlugins = (null)\nClusterName             = lab\n") == "lab" and parse.cluster("") is None
     found = parse.accounted("CANCELLED by 1001|sbatch -J x|y job.sh\nCOMPLETED|sbatch z\n")
     assert found == (parse.Accounted("CANCELLED", "sbatch -J x|y job.sh"), parse.Accounted("COMPLETED", "sbatch z"))
