@@ -120,6 +120,7 @@ def hand_over(office: Office) -> Procedure[Result]:
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             continue
         files.forget_refusal()
+        files.forget_job()
         said = yield _submission(office)
         assert said is not None
         answer = parse.submission(said.code, said.out, said.err)

@@ -34,6 +34,9 @@ from ckptrun.slurm.job import Here, has_clients
 from ckptrun.slurm.parse import JobRecord, Queued, Settings
 from ckptrun.words import Outcome
 
+# A predecessor that is on its way out takes up to three turns; each may come between a judgement and its start.
+_JUDGED_AGAIN = 5
+
 
 class _EndedBySignal(Exception):
     """A signal ended us before the training existed."""
@@ -180,19 +183,33 @@ class Inside:
         if isinstance(found, str):
             raise Refused(found)
         place: Place = found
-        if place.folder is None:
-            return self._begin(place)
-        base = environment.base_of(os.environ) or self._noted_base(place.folder, place.link)
+        try:
+            return self._begin(place) if place.folder is None else self._go_on(place, place.folder)
+        except TurnTaken:
+            messages.say("another start has taken over this chain: nothing is done here")
+            return TurnTaken.exit_code
+
+    def _go_on(self, place: Place, folder: ChainFolder) -> int:
+        """Start this job's link, if it may. A turn that comes between judging and starting is read, and judged again."""
+        for _ in range(_JUDGED_AGAIN):
+            try:
+                return self._start(place, folder)
+            except TurnTaken:
+                continue
+        return self._start(place, folder)
+
+    def _start(self, place: Place, folder: ChainFolder) -> int:
+        base = environment.base_of(os.environ) or self._noted_base(folder, place.link)
         verdict: Verdict = self._ask(succession.judge(place, self._here, base))
         self._tell_of_predecessor(place, verdict)
         if not verdict.go:
             messages.say(verdict.why)
             return verdict.exit_code
-        self._enter(place.folder, place)
-        facts = place.folder.facts() or {}
+        self._enter(folder, place)
+        facts = folder.facts() or {}
         # Options as link 1 resolved them hold for the chain; the command is always this job's own.
         plan = from_json(facts.get("plan") or {})._replace(command=self._plan.command, chain=None)
-        return self._run(plan, place, place.folder, verdict, facts)
+        return self._run(plan, place, folder, verdict, facts)
 
     def _noted_base(self, folder: ChainFolder, link: int) -> int:
         """Return the base of a job that its submitter has noted: with `--export-file` no variable of ours arrives."""

@@ -104,7 +104,7 @@ def judge(place: Place, here: Here, base: int) -> Procedure[Verdict]:
     if last is None:
         return Verdict(True, after=0) if place.link == 1 else _by_hand(place)
     if last.kind == "start" and last.facts.get("job") == job:
-        return (yield from _judge_requeued(place, turns, last, restart))
+        return (yield from _judge_requeued(place, here, turns, last, restart))
     if not _follows(turns, last, base):
         if any(turn.kind == "start" and turn.facts.get("job") == job for turn in turns) or base:
             return Verdict(
@@ -151,7 +151,7 @@ def _is_not_the_one(place: Place, here: Here) -> Procedure[Verdict | None]:
     return None
 
 
-def _judge_requeued(place: Place, turns: tuple[Turn, ...], last: Turn, restart: int) -> Procedure[Verdict]:
+def _judge_requeued(place: Place, here: Here, turns: tuple[Turn, ...], last: Turn, restart: int) -> Procedure[Verdict]:
     """A later attempt of a job looks forward: how it ended before, and whether its successor lives."""
     assert place.folder is not None
     number = turns[-1].number
@@ -173,7 +173,7 @@ def _judge_requeued(place: Place, turns: tuple[Turn, ...], last: Turn, restart: 
             yield Pause(_AGAIN_S)
         if not any(one.waiting or one.at_work for one in found):
             return Verdict(False, f"the successor of this link was submitted and is not in the queue any more. {_resume(place)}")
-    return Verdict(True, after=number, fence=None if outcome else (None, last.facts.get("node") != os.uname().nodename))
+    return Verdict(True, after=number, fence=None if outcome else (None, last.facts.get("node") != here.node))
 
 
 def _resume(place: Place) -> str:

@@ -15,12 +15,11 @@ import pytest
 
 from tests.end_to_end import trials
 from tests.end_to_end.harness import CHILDREN, Ckptrun
-from tests.end_to_end.jobs import Jobs
 from tests.end_to_end.test_kills import await_end
 
 STEPS = 12
 OPTIONS = ["--time-limit", "3s", "--checkpoint", "ck", "--chain", "killed", "--"]
-COMMAND = [sys.executable, str(CHILDREN / "counter.py"), "ck", str(STEPS), "0.05", "--hear", "USR1"]
+COMMAND = [sys.executable, str(CHILDREN / "counter.py"), "ck", str(STEPS), "0.05", "--hear", "USR1", "--tell"]
 SLICES = 6
 # On Slurm there are about sixty calls; far beyond them, so that a new one is not missed.
 MOST = 200
@@ -64,15 +63,13 @@ def _killed_before(tmp_path: Path, number: int) -> bool:
 
 def _go_on(ckptrun: Ckptrun, story: str) -> list[str]:
     """Type the same command until the chain is complete; what outlived the killed one is named, and ended first."""
-    survivors = 0
-    for _ in range(4):
+    for survivors in range(4):
         done = ckptrun.run(*OPTIONS, *COMMAND)
         assert "Traceback" not in done.stderr, f"{story}\n{done.stderr}"
         if done.returncode == 0:
             return done.stdout.splitlines()
         found = re.search(r"process (\d+)", done.stderr)
         assert done.returncode == 125 and found and not survivors, f"{story}: {done.returncode}\n{done.stderr}"
-        survivors += 1
         os.kill(int(found[1]), signal.SIGKILL)
         await_end(int(found[1]))
     raise AssertionError(f"{story}: not complete\n{done.stderr}")

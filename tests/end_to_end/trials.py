@@ -15,16 +15,20 @@ KILLS = CHILDREN / "kills"
 
 
 def check_steps(lines: list[str], steps: int) -> None:
-    """Hold what was printed to the promise: every step, none lost that was saved, never two trainings at once.
+    """Hold what was printed to the promise: every step, nothing lost that was saved, never two trainings at once.
 
-    The counting program saves a step before it prints the next one, so that a start may repeat the last step alone.
+    What was done after the last save may be done again, and nothing else. The program is to run with `--tell`.
     """
     assert "TWO AT ONCE" not in lines
     printed: list[int] = []
+    saved = 0
     for line in lines:
         if found := re.fullmatch(r"from (\d+) with .*", line):
-            assert int(found[1]) >= max(printed, default=1) - 1, f"a start lost what was saved: {line} after step {max(printed)}"
+            assert int(found[1]) >= saved, f"a start lost what was saved: {line} after step {saved}"
+        elif found := re.fullmatch(r"saved (\d+)", line):
+            saved = max(saved, int(found[1]))
         elif found := re.fullmatch(r"step (\d+)", line):
+            assert int(found[1]) > saved, f"{line} was saved and is done again"
             printed.append(int(found[1]))
     assert sorted(set(printed)) == list(range(1, steps + 1))
 
@@ -37,13 +41,22 @@ def lead_on(jobs: Jobs, resumes: int) -> int:
     used = 0
     while True:
         if waiting := jobs.queue():
-            jobs.after(waiting[-1])
+            hurry(jobs)
+            jobs.after(waiting[-1], limit_s=240)
             continue
         if outcome(jobs) == "complete":
             return used
         assert used < resumes, f"the chain is lost, after {used} resumes: {outcome(jobs)}\n{jobs.story()}"
         used += 1
         print(jobs.run("ckptrun", "chain", "resume"))
+
+
+def hurry(jobs: Jobs) -> None:
+    """Let those start soon that a controller or a lost node has put back into the queue: they would wait 121 s."""
+    for line in jobs.run("squeue", "--me", "-h", "-t", "PENDING", "-o", "%i|%r|%Z").splitlines():
+        job, why, folder = line.split("|", 2)
+        if why == "BeginTime" and folder.strip() == str(jobs.folder):
+            jobs.run("scontrol", "update", f"JobId={job}", "StartTime=now+2", check=False)
 
 
 def turns(jobs: Jobs) -> tuple[Turn, ...]:
@@ -57,12 +70,12 @@ def outcome(jobs: Jobs) -> str | None:
     return final_outcome(turns(jobs))
 
 
-def check(jobs: Jobs, steps: int, *, forgetful: bool = False) -> None:
-    """Hold a chain that has ended to every promise. `forgetful`: the controller has lost jobs that it had taken."""
+def check(jobs: Jobs, steps: int) -> None:
+    """Hold a chain that has ended to every promise."""
     story = jobs.story()
-    assert "Traceback" not in story, story
+    assert not re.search(r'File ".*/ckptrun/.*\.py"', story), story
     try:
-        check_steps(jobs.log().splitlines(), steps)
+        check_steps(_lines(jobs), steps)
     except AssertionError as error:
         raise AssertionError(f"{error}\n{story}") from None
     assert outcome(jobs) == "complete", story
@@ -73,12 +86,20 @@ def check(jobs: Jobs, steps: int, *, forgetful: bool = False) -> None:
             starts[turn.facts["link"]].add(turn.facts["job"])
     assert all(len(found) == 1 for found in starts.values()), f"two jobs are one link: {dict(starts)}\n{story}"
     submitted = submissions(jobs)
-    if not forgetful:
-        assert all(len(found) == 1 for found in submitted.values()), f"a link was submitted twice: {submitted}\n{story}"
+    assert all(len(found) == 1 for found in submitted.values()), f"a link was submitted twice: {submitted}\n{story}"
+
+
+def _lines(jobs: Jobs) -> list[str]:
+    """Return what the jobs have printed, in the order of their starts: a controller that forgets gives lower ids, too."""
+    logs = [jobs.folder / f"count_{job}.out" for job in dict.fromkeys(jobs.jobs())]
+    return [line for log in logs for line in log.read_text(errors="replace").splitlines()]
 
 
 def submissions(jobs: Jobs) -> dict[str, list[str]]:
-    """Return which jobs the controller knows for each link's script, those that have ended included."""
+    """Return which jobs the controller knows for each link's script, those that have ended included.
+
+    What it has forgotten, it does not run either.
+    """
     found: dict[str, list[str]] = defaultdict(list)
     for line in jobs.run("squeue", "--me", "-h", "-t", "all", "-o", "%i|%o").splitlines():
         job, _, command = line.partition("|")

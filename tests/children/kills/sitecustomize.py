@@ -1,7 +1,7 @@
 """Kills the ckptrun that imports it before the N-th thing that it does to the world after the ask: a folder for PYTHONPATH.
 
 `CKPTRUN_TEST_KILL=FOLDER:N[:N...]`. What is done to the world is a call that another process could see: a file opened for writing,
-written, linked, renamed, removed, a folder made, a signal sent, a process forked. Between two such calls nothing outside changes, so
+written, linked, renamed, removed, a folder made, a signal sent, a process forked. Between two such calls nothing outside changes:
 to be killed before each of them, and at none, is to be killed at every system call. The ask is the first signal that is sent.
 
 The first ckptrun that gets that far is killed at the first N, the next that starts after it at the second. FOLDER tells what
