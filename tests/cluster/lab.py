@@ -63,9 +63,9 @@ class Lab(NamedTuple):
         assert not check or done.returncode == 0, f"{shlex.join(map(str, words))}: {done.returncode}\n{done.stdout}{done.stderr}"
         return str(done.stdout)
 
-    def admin(self, *words: str | Path, check: bool = True, limit_s: float = 120.0) -> str:
+    def admin(self, *words: str | Path, check: bool = True) -> str:
         """Run a command as root."""
-        return self.run(*words, user=False, check=check, timeout=limit_s)
+        return self.run(*words, user=False, check=check)
 
     def start_daemon(self, *words: str, name: str = "") -> None:
         """Start a daemon that was ended, as root; it lives no longer than the lab."""

@@ -6,6 +6,7 @@ Between two such calls nothing outside changes, so these are all the states that
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import sys
@@ -15,14 +16,17 @@ import pytest
 
 from tests.end_to_end import trials
 from tests.end_to_end.harness import CHILDREN, Ckptrun
+from tests.end_to_end.jobs import Jobs
 from tests.end_to_end.test_kills import await_end
 
-STEPS = 12
-OPTIONS = ["--time-limit", "3s", "--checkpoint", "ck", "--chain", "killed", "--"]
+# A link of less than a tenth of its limit is followed by a pause: it is asked after its twenty-second step, at 1.1 s.
+STEPS, ASKED_AFTER = 26, 22
+OPTIONS = ["--time-limit", "10s", "--margin", "1s", "--checkpoint", "ck", "--chain", "killed", "--"]
 COMMAND = [sys.executable, str(CHILDREN / "counter.py"), "ck", str(STEPS), "0.05", "--hear", "USR1", "--tell"]
 SLICES = 6
 # On Slurm there are about sixty calls; far beyond them, so that a new one is not missed.
-MOST = 200
+MOST, ON_SLURM, IN_CI = 200, 61, 5
+SEED = int(os.environ.get("CKPTRUN_TEST_SEED", "20261125"))
 
 
 def notes(folder: Path) -> list[str]:
@@ -45,7 +49,7 @@ def _killed_before(tmp_path: Path, number: int) -> bool:
     ckptrun = Ckptrun(tmp_path / str(number))
     ckptrun.environment |= {"CKPTRUN_TEST_KILL": f"{ckptrun.folder}:{number}", "PYTHONPATH": str(trials.KILLS)}
     running = ckptrun.start(*OPTIONS, *COMMAND)
-    running.until("step 6")  # a link of less than a tenth of its limit is followed by a pause
+    running.until(f"step {ASKED_AFTER}")
     running.send(signal.SIGUSR1)
     code = running.process.wait()  # the training may live on, and with it its end of the pipe
     killed = notes(ckptrun.folder)
@@ -73,3 +77,28 @@ def _go_on(ckptrun: Ckptrun, story: str) -> list[str]:
         os.kill(int(found[1]), signal.SIGKILL)
         await_end(int(found[1]))
     raise AssertionError(f"{story}: not complete\n{done.stderr}")
+
+
+def _on_slurm(jobs: Jobs, number: int) -> None:
+    """Kill link 1 before call `number` after its ask; the chain goes on by itself, or one resume leads on."""
+    jobs.run("mkdir", "-p", "kills")
+    print(f"before call {number}")
+    before = f"export PYTHONPATH={trials.KILLS} CKPTRUN_TEST_KILL={jobs.folder}/kills:{number}\n"
+    line = jobs.counter(16, 0.3, "--hear USR1 --tell", options="--time-limit 6s --margin 2s")
+    jobs.submit(jobs.script(line, before=before))
+    resumes = trials.lead_on(jobs, 1)
+    trials.check(jobs, 16)
+    print(f"held; killed before {notes(jobs.folder / 'kills')}, resumed: {resumes}")
+
+
+@pytest.mark.parametrize("number", sorted(random.Random(SEED).sample(range(1, 45), IN_CI)))
+def test_on_slurm_at_some_calls(jobs: Jobs, number: int) -> None:
+    """A sample of the calls between the ask and the exit of a job."""
+    _on_slurm(jobs, number)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", range(1, ON_SLURM))
+def test_on_slurm_at_every_call(jobs: Jobs, number: int) -> None:
+    """All of them: where a link has fewer, nobody is killed."""
+    _on_slurm(jobs, number)

@@ -37,6 +37,17 @@ def test_who_is_replaced_stops_its_training_and_writes_nothing(ckptrun: Ckptrun)
     assert ckptrun.events("ended") == []
 
 
+def test_a_turn_that_comes_between_judging_and_starting_is_judged_again(jobs: Jobs) -> None:
+    """The predecessor's `term` takes the number of the successor's start: it reads that, judges again, and the chain goes on."""
+    before = f"export PYTHONPATH={CHILDREN / 'races'} CKPTRUN_TEST_RACE={jobs.folder}/overtaken\n"
+    line = jobs.counter(10, 0.3, "--hear USR1 --tell", options="--time-limit 6s --margin 4s")
+    jobs.submit(jobs.script(line, before=before))
+    trials.lead_on(jobs, 0)
+    trials.check(jobs, 10)
+    assert (jobs.folder / "overtaken").exists()
+    assert [turn.kind for turn in trials.turns(jobs)][:4] == ["start", "end", "term", "start"]
+
+
 @pytest.mark.long
 def test_a_lost_node_whose_processes_live_on(own_lab: Lab, own_jobs: Jobs) -> None:
     """Its slurmd alone is killed: its training stops within the fencing time, for which its replacement waits."""

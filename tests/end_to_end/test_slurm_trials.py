@@ -178,10 +178,8 @@ def one_of_a_lab(
         print(f"trial {number}: another one's daemon took the moment away; it is killed now")
     kill_daemon(jobs, trial, one_at_a_time, old)
     lives.wait(600)
-    # A controller that has forgotten a start starts the job again, and drains the node on which it runs already.
-    jobs.lab.admin("scontrol", "update", "NodeName=n[1-3]", "State=RESUME", check=False)
     # Each daemon that dies may cost each chain one job.
-    resumes = trials.lead_on(jobs, CHAINS_OF_A_LAB)
+    resumes = trials.lead_on(jobs, CHAINS_OF_A_LAB, drained=True)
     trials.check(jobs, STEPS)
     print(f"trial {number} held; resumed: {resumes}, links: {len(jobs.events('started'))}")
 
