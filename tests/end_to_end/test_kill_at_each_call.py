@@ -24,8 +24,8 @@ STEPS, ASKED_AFTER = 26, 22
 OPTIONS = ["--time-limit", "10s", "--margin", "1s", "--checkpoint", "ck", "--chain", "killed", "--"]
 COMMAND = [sys.executable, str(CHILDREN / "counter.py"), "ck", str(STEPS), "0.05", "--hear", "USR1", "--tell"]
 SLICES = 6
-# On Slurm there are about sixty calls; far beyond them, so that a new one is not missed.
-MOST, ON_SLURM, IN_CI = 200, 61, 5
+# On Slurm there are thirty-two calls; beyond them, so that a new one is not missed.
+MOST, ON_SLURM, IN_CI, TWICE = 200, 45, 5, 20
 SEED = int(os.environ.get("CKPTRUN_TEST_SEED", "20261125"))
 
 
@@ -79,19 +79,19 @@ def _go_on(ckptrun: Ckptrun, story: str) -> list[str]:
     raise AssertionError(f"{story}: not complete\n{done.stderr}")
 
 
-def _on_slurm(jobs: Jobs, number: int) -> None:
-    """Kill link 1 before call `number` after its ask; the chain goes on by itself, or one resume leads on."""
+def _on_slurm(jobs: Jobs, *numbers: int) -> None:
+    """Kill the first ckptrun that asks before its call `number`, the next one before the next; one resume for each leads on."""
     jobs.run("mkdir", "-p", "kills")
-    print(f"before call {number}")
-    before = f"export PYTHONPATH={trials.KILLS} CKPTRUN_TEST_KILL={jobs.folder}/kills:{number}\n"
+    print(f"before call {numbers}")
+    before = f"export PYTHONPATH={trials.KILLS} CKPTRUN_TEST_KILL={jobs.folder}/kills:{':'.join(map(str, numbers))}\n"
     line = jobs.counter(16, 0.3, "--hear USR1 --tell", options="--time-limit 6s --margin 2s")
     jobs.submit(jobs.script(line, before=before))
-    resumes = trials.lead_on(jobs, 1)
+    resumes = trials.lead_on(jobs, len(numbers))
     trials.check(jobs, 16)
     print(f"held; killed before {notes(jobs.folder / 'kills')}, resumed: {resumes}")
 
 
-@pytest.mark.parametrize("number", sorted(random.Random(SEED).sample(range(1, 45), IN_CI)))
+@pytest.mark.parametrize("number", sorted(random.Random(SEED).sample(range(1, 33), IN_CI)))
 def test_on_slurm_at_some_calls(jobs: Jobs, number: int) -> None:
     """A sample of the calls between the ask and the exit of a job."""
     _on_slurm(jobs, number)
@@ -102,3 +102,11 @@ def test_on_slurm_at_some_calls(jobs: Jobs, number: int) -> None:
 def test_on_slurm_at_every_call(jobs: Jobs, number: int) -> None:
     """All of them: where a link has fewer, nobody is killed."""
     _on_slurm(jobs, number)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("place", range(TWICE))
+def test_on_slurm_twice(jobs: Jobs, place: int) -> None:
+    """Two links of one chain, each at a call of its own."""
+    dice = random.Random(f"{SEED}-{place}")
+    _on_slurm(jobs, dice.randrange(1, 33), dice.randrange(1, 33))

