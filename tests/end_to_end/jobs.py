@@ -85,10 +85,10 @@ class Jobs:
             self.after(job)
         return self.outcomes()
 
-    def after(self, job: str, limit_s: float = 120.0) -> None:
+    def after(self, job: str) -> None:
         """Wait until this one job is over and gone: another one that waits for it has run."""
         # As root: a job of the user's own that waits for a link is moved to the next one.
-        self.lab.admin("srun", "-Q", "-p", "batch", "-d", f"afterany:{job}", "true", limit_s=limit_s)
+        self.lab.admin("srun", "-Q", "-p", "batch", "-d", f"afterany:{job}", "true")
 
     def until_line_is_known(self, job: str) -> None:
         """Wait until accounting knows how a job was submitted, some seconds after that."""

@@ -52,7 +52,8 @@ def lead_on(jobs: Jobs, resumes: int, *, drained: bool = False) -> int:
             return used
         assert used < resumes, f"the chain is lost, after {used} resumes: {outcome(jobs)}\n{jobs.story()}"
         used += 1
-        print(jobs.run("ckptrun", "chain", "resume"))
+        said = [line for line in jobs.log().splitlines() if line.startswith("ckptrun: ")]
+        print("resumed, after:", *said[-3:], jobs.run("ckptrun", "chain", "resume"), sep="\n  ")
     queue, nodes = jobs.run("squeue", "-t", "all", "-o", "%i|%T|%r|%E|%S|%N|%o"), jobs.run("sinfo", "-N", "-l")
     raise AssertionError(f"not over:\n{queue}\n{nodes}\n{jobs.story()}")
 
