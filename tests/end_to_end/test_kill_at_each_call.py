@@ -19,8 +19,9 @@ from tests.end_to_end.harness import CHILDREN, Ckptrun
 from tests.end_to_end.jobs import Jobs
 from tests.end_to_end.test_kills import await_end
 
-# A link of less than a tenth of its limit is followed by a pause: it is asked after its twenty-second step, at 1.1 s.
-STEPS, ASKED_AFTER = 26, 22
+# A link of less than a tenth of its limit is followed by a pause: it is asked after its twenty-second step, at 1.1 s, and
+# has two seconds of work left in which the signal can come, however slow the machine is.
+STEPS, ASKED_AFTER = 60, 22
 OPTIONS = ["--time-limit", "10s", "--margin", "1s", "--checkpoint", "ck", "--chain", "killed", "--"]
 COMMAND = [sys.executable, str(CHILDREN / "counter.py"), "ck", str(STEPS), "0.05", "--hear", "USR1", "--tell"]
 SLICES = 6
