@@ -89,6 +89,13 @@ class LinkFiles:
         except OSError:
             return
 
+    def forget_job(self) -> None:
+        """Take the note of a job back that was accepted and is gone: the next one is this link then, noted or not."""
+        try:
+            os.unlink(self._job)
+        except OSError:
+            return
+
     def note_job(self, job: str) -> None:
         """Note which job the link is."""
         _try_to_write(self._job, job)

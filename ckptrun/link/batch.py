@@ -18,7 +18,7 @@ from ckptrun.chain.links import LinkFiles
 from ckptrun.chain.state import stop_mark
 from ckptrun.early import TERM, USR1, USR2, Handlers
 from ckptrun.errors import CkptrunError, Stranded, TurnTaken
-from ckptrun.link import foresight, going_back, handover, messages, protocol, reason
+from ckptrun.link import fencing, foresight, going_back, handover, messages, protocol, reason
 from ckptrun.link import supervision as core
 from ckptrun.link.crew import Crew
 from ckptrun.link.errands import Errands, Procedure
@@ -110,13 +110,11 @@ class BatchLink(JobDesk):
         self._handing.turn = link.last_turn
         if already is not None:
             return link.close(already, None).exit_code
-        if self._verdict.fence is not None:
-            messages.say("the last start ended without a word: waiting until nothing of it can be at work any more")
-            over: list[None] = []
-            self._errands.begin(wait_behind(self._verdict.fence), over.append)
-            self._errands.wait_until(lambda: bool(over) or TERM in self._late, self._handlers, self._note_late)
-            if TERM in self._late:
-                return self._ended_before_the_training()
+        over: list[None] = []
+        self._errands.begin(self._wait_for_the_last(), over.append)
+        self._errands.wait_until(lambda: bool(over) or TERM in self._late, self._handlers, self._note_late)
+        if TERM in self._late:
+            return self._ended_before_the_training()
         resumption = link.find_resumption()
         link_times = link.times(self._end_at())
         link.say_start(resumption, link_times, job=str(self._here.job), kill_wait_s=self._settings.kill_wait_s)
@@ -141,6 +139,13 @@ class BatchLink(JobDesk):
             self._take_back_now()
             raise
         return self._finish(ran)
+
+    def _wait_for_the_last(self) -> Procedure[None]:
+        """Wait until nothing of the last start can be at work any more, here or elsewhere."""
+        if self._verdict.fence is not None:
+            messages.say("the last start ended without a word: waiting until nothing of it can be at work any more")
+            yield from wait_behind(self._verdict.fence)
+        yield from fencing.wait_for_those_here(self._folder, self._handing.turn, self._here.node)
 
     def _ended_before_the_training(self) -> int:
         """A SIGTERM came while another start was waited for: what it means is asked, and nothing was lost."""

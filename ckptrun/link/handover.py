@@ -80,6 +80,7 @@ def hand_over(office: Office) -> Procedure[Result]:
                 files.note_refused("not submitted: this job was not ours any more")  # else its next attempt would look for a job
             return Result(Handed.NOT_OURS)
         files.forget_refusal()
+        files.forget_job()
         said = yield submission(office)
         assert said is not None
         answer = answers.submission(said.code, said.out, said.err)

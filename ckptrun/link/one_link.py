@@ -19,7 +19,7 @@ from ckptrun.chain.liveness import me, process_started
 from ckptrun.chain.model import ChainSoFar, so_far
 from ckptrun.chain.turns import PreparedTurn, Turns
 from ckptrun.early import CHLD, TERM, Handlers
-from ckptrun.errors import CkptrunError, Stranded
+from ckptrun.errors import CkptrunError, Stranded, TurnTaken
 from ckptrun.link import child, messages, process_tree
 from ckptrun.link import supervision as core
 from ckptrun.link.desk import Desk
@@ -290,6 +290,8 @@ class OneLink:
 
     def close(self, decision: Decision, ran: Ran | None, *, silent: bool = False, turn: bool = True) -> Decision:
         """Record the end of the link and take its turn (a link that is replaced, or cannot know how it ends, takes none)."""
+        if turn and self.is_replaced():
+            raise TurnTaken(f"link {self.number} of {self.folder.id} was replaced: it writes nothing")
         self.outcome = decision.outcome
         self._record_end(decision, ran)
         if turn:

@@ -441,7 +441,8 @@ def _replaced_at_start(policy: Policy, state: State, event: Event) -> Next:
 
 
 def _replaced_while_stopping(policy: Policy, state: State, event: Event) -> Next:
-    return state._replace(replaced=True), ()
+    kill_at = event.at + REPLACED_KILL_AFTER_S
+    return state._replace(replaced=True, kill_at=kill_at if state.kill_at is None else min(state.kill_at, kill_at)), ()
 
 
 # --- what the answers share ----------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """A training that counts: `counter.py FOLDER STEPS SECONDS [--hear USR1] [--exit CODE] [--save SECONDS] [--ignore] [--deaf]`.
 
 It prints `ready (pid N)`, then `step N` for each step, saves each step (or only when asked), resumes from the newest file, and
-holds a lock so that two of them at once are noticed: the second prints `TWO AT ONCE` and exits with 99.
+holds a lock so that two of them at once are noticed: the second prints `TWO AT ONCE` and exits with 99. With `--tell` it prints
+`saved N`, too.
 """
 
 import argparse
@@ -22,6 +23,7 @@ parser.add_argument("--save", type=float, default=0.0)
 parser.add_argument("--only-asked", action="store_true")
 parser.add_argument("--ignore", action="store_true")
 parser.add_argument("--deaf", action="store_true")
+parser.add_argument("--tell", action="store_true")
 parser.add_argument("--go-on", action="store_true")
 options, extra = parser.parse_known_args()
 
@@ -72,6 +74,8 @@ def save(step):
         file.flush()
         os.fsync(file.fileno())
     os.replace(path + ".tmp", path)
+    if options.tell:
+        say(f"saved {step}")
 
 
 names = sorted(os.listdir(options.folder)) if os.path.isdir(options.folder) else []

@@ -29,7 +29,7 @@ KillWait=5
 MessageTimeout=10
 SlurmdTimeout={slurmd_timeout}
 SlurmctldTimeout=60
-MinJobAge=300
+MinJobAge={min_job_age}
 JobRequeue=1
 
 # many small jobs at once on nodes that claim to be large
@@ -43,10 +43,7 @@ PreemptMode=REQUEUE
 GresTypes=gpu
 Licenses=lic:1000
 
-AccountingStorageType=accounting_storage/slurmdbd
-AccountingStorageHost=127.0.0.1
-AccountingStorageUser=root
-AccountingStoreFlags=job_script
+{accounting}
 JobAcctGatherType=jobacct_gather/none
 
 {nodes}
@@ -58,6 +55,13 @@ PartitionName=cancel10 Nodes=n3 PriorityTier=1 PreemptMode=CANCEL GraceTime=10 D
 PartitionName=prio Nodes=n3 PriorityTier=10 PreemptMode=OFF DefaultTime=5
 PartitionName=wide Nodes=n[1-3] PriorityTier=1 DefaultTime=5
 """
+
+ACCOUNTING = """\
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStorageUser=root
+AccountingStoreFlags=job_script"""
+_NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none"
 
 _SLURMDBD_CONF = """\
 AuthType=auth/munge
@@ -82,7 +86,7 @@ ConstrainSwapSpace=no
 _DATABASE = "CREATE USER IF NOT EXISTS 'slurm'@'%';\nGRANT ALL ON *.* TO 'slurm'@'%';\nFLUSH PRIVILEGES;\n"
 
 
-def write(root: Path, first_job_id: int, slurmd_timeout_s: int) -> None:
+def write(root: Path, first_job_id: int, slurmd_timeout_s: int, min_job_age_s: int, accounting: bool) -> None:
     """Write the configuration of one lab below `root`."""
     for folder in ("etc", "database", "state", "run", "log", *(f"spool/{node}" for node in NODES)):
         (root / folder).mkdir(parents=True)
@@ -93,6 +97,7 @@ def write(root: Path, first_job_id: int, slurmd_timeout_s: int) -> None:
         for place, node in enumerate(NODES)
     )
     facts = {"root": root, "first_job_id": first_job_id, "nodes": nodes, "slurmd_timeout": slurmd_timeout_s}
+    facts |= {"min_job_age": min_job_age_s, "accounting": ACCOUNTING if accounting else _NO_ACCOUNTING}
     (etc / "slurm.conf").write_text(_SLURM_CONF.format(**facts))
     (etc / "slurmdbd.conf").write_text(_SLURMDBD_CONF.format(root=root))
     (etc / "slurmdbd.conf").chmod(0o600)

@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from tests.cluster.configuration import NODES
+from tests.cluster.configuration import ACCOUNTING, NODES
 
 _READY_S = 60.0
 _SIOCSIFFLAGS, _SIOCSIFADDR, _IFF_UP = 0x8914, 0x8916, 0x1
@@ -43,18 +43,9 @@ def _start(root: Path) -> None:
     _run("mount", "-n", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run/munge")
     files = {"key-file": etc / "munge.key", "pid-file": "/run/munge/pid", "seed-file": "/run/munge/seed"}
     munge = _daemon(root, "munged", "munged", "--foreground", "--force", *(f"--{name}={path}" for name, path in files.items()))
-    data = f"--datadir={root}/database"
-    # Its temporaries are named after its pid, which another lab's has too.
-    own = [data, f"--tmpdir={root}/run", "--user=root"]
-    _run("mariadb-install-db", "--no-defaults", *own, "--skip-test-db", "--auth-root-authentication-method=normal")
-    small = ["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M", "--skip-log-bin", "--innodb-doublewrite=0"]
-    where = [f"--socket={root}/run/mariadb", f"--pid-file={root}/run/mariadb.pid", "--bind-address=127.0.0.1"]
-    first = f"--init-file={etc}/database.sql"
-    database = _daemon(root, "mariadbd", "mariadbd", "--no-defaults", *own, *where, *small, first)
-    database.until("ready for connections")
     munge.until("Created socket")
-    _daemon(root, "slurmdbd", "slurmdbd", "-D", "-v").until("slurmdbd version .* started")
-    _run_until_answered("sacctmgr", "-i", "add", "cluster", "lab")  # slurmdbd says that it has started before it listens
+    if ACCOUNTING in (etc / "slurm.conf").read_text():
+        _start_accounting(root)
     controller = _daemon(root, "slurmctld", "slurmctld", "-D", "-v")
     for node in NODES:
         start_slurmd(root, node)
@@ -62,6 +53,20 @@ def _start(root: Path) -> None:
     # Returns when all three nodes have registered: a job that needs them waits for them.
     _run("srun", "-Q", "-N2", "true")
     _run("srun", "-Q", "-p", "prio", "true")
+
+
+def _start_accounting(root: Path) -> None:
+    data = f"--datadir={root}/database"
+    # Its temporaries are named after its pid, which another lab's has too.
+    own = [data, f"--tmpdir={root}/run", "--user=root"]
+    _run("mariadb-install-db", "--no-defaults", *own, "--skip-test-db", "--auth-root-authentication-method=normal")
+    small = ["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M", "--skip-log-bin", "--innodb-doublewrite=0"]
+    where = [f"--socket={root}/run/mariadb", f"--pid-file={root}/run/mariadb.pid", "--bind-address=127.0.0.1"]
+    first = f"--init-file={root}/etc/database.sql"
+    database = _daemon(root, "mariadbd", "mariadbd", "--no-defaults", *own, *where, *small, first)
+    database.until("ready for connections")
+    _daemon(root, "slurmdbd", "slurmdbd", "-D", "-v").until("slurmdbd version .* started")
+    _run_until_answered("sacctmgr", "-i", "add", "cluster", "lab")  # slurmdbd says that it has started before it listens
 
 
 def _run(*words: str) -> None:

@@ -67,24 +67,36 @@ class Lab(NamedTuple):
         """Run a command as root."""
         return self.run(*words, user=False, check=check)
 
-    def start_daemon(self, *words: str) -> None:
+    def start_daemon(self, *words: str, name: str = "") -> None:
         """Start a daemon that was ended, as root; it lives no longer than the lab."""
         pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": None, "stderr": subprocess.STDOUT, "text": True}
-        with (self.root / f"log/{words[0]}").open("a") as log:
+        with (self.root / f"log/{name or words[0]}").open("a") as log:
             argv = self.argv(*words, user=False)
             _keepers.append(subprocess.Popen(argv, env=self.environment(), **pipes | {"stdout": log}))
+
+    def kill_daemon(self, name: str) -> None:
+        """Kill a daemon with SIGKILL; what it has started lives on."""
+        self.admin("kill", "-9", str(self.daemon(name)), check=False)
+
+    def restart_daemon(self, name: str) -> None:
+        """Start a daemon that was killed: `slurmctld`, or `slurmd-n1` on a host name of its own."""
+        kind, _, node = name.partition("-")
+        if node:
+            self.start_daemon("unshare", "--uts", "sh", "-c", 'hostname "$1"; exec slurmd -D -N "$1"', "slurmd", node, name=name)
+        else:
+            self.start_daemon(kind, "-D")
 
     def daemon(self, name: str) -> int:
         """Return a daemon's pid inside the lab: `slurmctld`, `slurmdbd` or `slurmd-n1`."""
         return int((self.root / f"run/{name}.pid").read_text())
 
 
-def start(owner: int | None, *, slurmd_timeout_s: int = 30) -> Lab:
+def start(owner: int | None, *, slurmd_timeout_s: int = 30, min_job_age_s: int = 300, accounting: bool = True) -> Lab:
     """Start a lab that lives until `owner` has ended, or until `stop`. Raises RuntimeError with what its start said."""
     install.install()
     root = Path(tempfile.mkdtemp(prefix="ckptrun-lab-"))
     root.chmod(0o755)
-    configuration.write(root, first_job_id=random.randrange(1, 6000) * 10_000, slurmd_timeout_s=slurmd_timeout_s)
+    configuration.write(root, random.randrange(1, 6000) * 10_000, slurmd_timeout_s, min_job_age_s, accounting)
     home = root / "home"
     home.mkdir()
     user = pwd.getpwnam(install.USER)

@@ -86,6 +86,13 @@ def test_an_undisturbed_hand_over(office: Office) -> None:
     assert office.files.job == "6"
 
 
+def test_the_note_of_a_job_that_was_lost_is_taken_back_before_the_next_submission(office: Office) -> None:
+    """Whoever is killed between the next answer and its note leaves a successor that would find another's id, and end."""
+    office.files.note_job("6")
+    assert play(handover.hand_over(office), OURS) == (None, ["scontrol", "sbatch"])
+    assert office.files.job is None
+
+
 def test_the_submission_is_held_and_carries_its_base(office: Office) -> None:
     """afterany on our own job, the script's arguments as words, the turn that it builds on in its environment."""
     procedure = handover.hand_over(office)

@@ -239,6 +239,13 @@ def test_one_that_was_replaced_stops_its_tree() -> None:
     assert core.due(state) == events.KillDue(52.0)
 
 
+def test_one_that_is_replaced_while_it_stops_has_no_more_time_than_that() -> None:
+    """Replaced after TERM, whose KILL is not due for long: KILL two seconds later, because the replacement waits for no longer."""
+    state, _ = history(policy(), START, events.KillDue(40.0), events.Replaced(50.0))
+    assert (state.phase, state.replaced) == (Phase.STOPPING, True)
+    assert core.due(state) == events.KillDue(52.0)
+
+
 def test_the_link_waits_for_those_who_were_asked() -> None:
     """A launcher that dies of Ctrl-C does not end the link while its training is still saving."""
     asked = (START, ASK, HEARD, events.Delivered(90.0, True))
