@@ -15,9 +15,9 @@ MODULES = sorted(ROOT.rglob("*.py"))
 FLOORS = [
     {"__main__"},
     {"cli"},
-    {"link"},
+    {"link", "templates"},
     {"chain", "checkpoints", "slurm"},
-    {"plan", "early", "mailbox"},
+    {"plan", "early", "mailbox", "sites"},
     {"words"},
     {"durations", "errors", "demo", "__init__"},
 ]
