@@ -97,7 +97,9 @@ def load(name: str) -> Site:
     if name not in names():
         close = difflib.get_close_matches(name, names(), n=1)
         hint = f", did you mean {close[0]}?" if close else ""
-        raise UsageError(f"--site {name!r}: no such site{hint or ','} there are {', '.join(names())}; your own stand in {folders()[0]}")
+        raise UsageError(
+            f"--site {name!r}: no such site{hint or ','} there are {', '.join(names())}; your own stand in {folders()[0]}"
+        )
     return read(name, (shipped() / "sites" / f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml")
 
 
