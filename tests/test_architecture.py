@@ -18,7 +18,7 @@ FLOORS = [
     {"link", "templates"},
     {"chain", "checkpoints", "slurm"},
     {"plan", "early", "mailbox", "sites"},
-    {"words"},
+    {"words", "site"},
     {"durations", "errors", "demo", "__init__"},
 ]
 PURE_MAY_IMPORT = {"__future__", "collections", "enum", "typing", "re", "shlex", "itertools", "math", "json", "ckptrun"}

@@ -22,7 +22,7 @@ parser.add_argument("--steps", type=int, default=20000)
 options = parser.parse_args()
 # torchrun sets the first of each pair; under srun alone Slurm's own say the same.
 for name, of_slurm in {"RANK": "SLURM_PROCID", "LOCAL_RANK": "SLURM_LOCALID", "WORLD_SIZE": "SLURM_NTASKS"}.items():
-    os.environ.setdefault(name, os.environ[of_slurm])
+    os.environ[name] = os.environ.get(name) or os.environ[of_slurm]
 rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 device = torch.device(f"cuda:{os.environ['LOCAL_RANK']}" if torch.cuda.is_available() else "cpu")
 stop = False
