@@ -31,8 +31,8 @@ def options_page() -> str:
         "Options come from the command line, else from the variable `CKPTRUN_OPTIONS`. `--` ends the options; without it the first",
     ]
     lines += [
-        "word that is no option is a subcommand (`run`, `sbatch`, `template`, `chain`, `verify`, `demo`) if it is one, else the training",
-        "command. A script that `ckptrun sbatch` submits has its options in `#CKPTRUN` lines: how-to/submit-a-script.md.",
+        "word that is no option is a subcommand (`run`, `sbatch`, `template`, `chain`, `verify`, `demo`) if it is one, else the",
+        "training command. A script that `ckptrun sbatch` submits has its options in `#CKPTRUN` lines: how-to/submit-a-script.md.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -74,10 +74,10 @@ _TEMPLATES_HEAD = """\
     ckptrun template show NAME [--site SITE] [--set KEY=VALUE]...
     ckptrun template new NAME [--site SITE] [--set KEY=VALUE]... [-o FILE] [--force]
 
-`new` writes a job script, by default `job.sh`, and beside it the training program `train.py`, and says what to type next. A file that
-stands there is replaced only with `--force`; otherwise nothing is written at all. `show` prints the settings of a template, and the job
-script that `new` would write. `--json` prints JSON. A name, key or value that has no meaning ends with exit code 2; all mistakes are
-told at once, with the nearest name.
+`new` writes a job script, by default `job.sh`, and beside it the training program `train.py`, and says what to type next. A
+file that stands there is replaced only with `--force`; otherwise nothing is written at all. `show` prints the settings of a
+template, and the job script that `new` would write. `--json` prints JSON. A name, key or value that has no meaning ends with
+exit code 2; all mistakes are told at once, with the nearest name.
 
 The programs save under a temporary name, bring the file to the disk and rename it; they keep two checkpoints; their handler of
 `SIGUSR1` sets a flag, and the loop saves between two steps; they resume at the very step, with the same order of the data and the same
@@ -98,17 +98,18 @@ checkpoint folder is not passed to it: say it in `args`, if the program wants it
 | `singularity`, `apptainer` | `singularity exec IMAGE`, with `--nv` where there are GPUs |
 | `pyxis` | `srun --container-image=IMAGE`, with this folder and your home mounted |
 
-The working folder and your home are there in a container; folders of absolute paths and environments are mounted where they are. A
-`venv` needs no activation, its own Python is called; inside a container it must have been made with the container's Python. A `conda`
-environment is activated; inside a container it is given by its folder. ckptrun itself always runs outside.
+The working folder and your home are there in a container; folders of absolute paths and environments are mounted where they
+are. A `venv` needs no activation, its own Python is called; inside a container it must have been made with the container's
+Python. A `conda` environment is activated; inside a container it is given by its folder. ckptrun itself always runs outside.
 
-`pytorch-ddp` starts one process for each GPU: with `torchrun` on one node, with `srun ckptrun torchrun` on several, and with `srun` alone
-under pyxis, where no ckptrun is inside.
+`pytorch-ddp` starts one process for each GPU: with `torchrun` on one node, with `srun ckptrun torchrun` on several, and with
+`srun` alone under pyxis, where no ckptrun is inside.
 
 ## Sites
 
-A profile is a YAML file: `~/.config/ckptrun/sites/NAME.yaml` (or below `$XDG_CONFIG_HOME`), else `/etc/ckptrun/sites/NAME.yaml`, else one
-that came with ckptrun: `ai-lab`, `generic`. Every key may be left out. Mistakes are told with file and line.
+A profile is a YAML file: `~/.config/ckptrun/sites/NAME.yaml` (or below `$XDG_CONFIG_HOME`), else
+`/etc/ckptrun/sites/NAME.yaml`, else one that came with ckptrun: `ai-lab`, `generic`. Every key may be left out. Mistakes are
+told with file and line.
 
 | key | meaning |
 |---|---|
@@ -118,7 +119,7 @@ that came with ckptrun: `ai-lab`, `generic`. Every key may be left out. Mistakes
 | `gpu-option` | `gres` (`--gres=gpu:N`) or `gpus-per-node` (`--gpus-per-node=N`) |
 | `containers` | which there are, of `none`, `singularity`, `apptainer`, `pyxis`; the first is the usual one |
 | `images` | paths of images: `python`, `pytorch`, `tensorflow` |
-| `limits` | what no job exceeds, else exit code 2: `time`, `gpus` (in a job); for information `gpus-running`, `jobs-running` (of a user) |
+| `limits` | what no job exceeds: `time`, `gpus` in a job; and of a user, `gpus-running`, `jobs-running` |
 | `advice` | more than that is a warning: `cpus-per-gpu`, `mem-per-gpu` |
 | `service-windows` | the page that announces them |
 | `not-allowed` | a setting, and why it is refused there |
