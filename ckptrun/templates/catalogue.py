@@ -70,7 +70,7 @@ KEYS = {
             "the site's usual one; with an image not none",
         ),
         Key("image", "PATH", "The container's image.", "the site's for this framework"),
-        Key("venv", "FOLDER", "A virtual environment, in a container one that was made in it.", "none"),
+        Key("venv", "FOLDER", "A virtual environment, in a container one that was made in it.", "none", never=("command",)),
         Key("conda", "NAME", "A conda environment, in a container its folder.", "none"),
         Key(
             "checkpoint", "PATH", "Where checkpoints appear; in an array %a is the task.", "checkpoints, in an array checkpoints/%a"

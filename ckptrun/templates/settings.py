@@ -254,11 +254,12 @@ def _environment_misfits(job: Job) -> list[str]:
         return []
     if job.conda and "/" not in job.conda:
         return [f"--set conda={job.conda}: a container knows no names of yours, give the folder of the environment"]
-    mounted = [path for path in (job.venv, job.conda, *((job.program,) if job.own_program else ()), job.checkpoint) if path]
+    program = job.program if job.own_program else None
+    mounted = {"venv": job.venv, "conda": job.conda, "program": program, "checkpoint": job.checkpoint}
     return [
-        f"{path!r} cannot be mounted into a container: the colon and the comma separate mounts there"
-        for path in mounted
-        if re.search("[:,]", path)
+        f"--set {name}={path}: it cannot be mounted into a container, where the colon and the comma separate mounts"
+        for name, path in mounted.items()
+        if path and re.search("[:,]", path)
     ]
 
 
