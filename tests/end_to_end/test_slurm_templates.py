@@ -130,10 +130,11 @@ def chain(jobs: Jobs, name: str, steps: int, limit_s: float, *settings: str) -> 
 
 def same_end(tried: Jobs, alone: str) -> None:
     """The chain resumed, each time further on, and ended with what the uninterrupted run ended with."""
-    starts = [int(step) for step in re.findall(r"^from step (\d+)$", tried.log(), re.MULTILINE)]
+    text = tried.log()
+    starts = [int(step) for step in re.findall(r"^from step (\d+)$", text, re.MULTILINE)]
     assert starts == sorted(set(starts)) and len(starts) >= 2, starts
-    assert re.findall(r"^done: .*$", tried.log(), re.MULTILINE) == [alone], tried.story()
-    assert alone.startswith("done: ")
+    # One that was stopped after its last word, on its way out, says it again in the next job.
+    assert alone.startswith("done: ") and set(re.findall(r"^done: .*$", text, re.MULTILINE)) == {alone}, tried.story()
 
 
 def test_pickle(jobs: Jobs) -> None:
@@ -154,18 +155,29 @@ def test_pickle_in_a_container(jobs: Jobs) -> None:
 
 def test_pickle_in_an_array(jobs: Jobs) -> None:
     """Each task is a chain of its own, with checkpoints, logs and a result of its own."""
-    given = ["args=--steps 2000", "time=5m", "array=1-2", "cpus=1", "mem=1G"]
-    jobs.run("ckptrun", "template", "new", "pickle", *(word for one in given for word in ("--set", one)))
-    jobs.run("sbatch", "job.sh", env=jobs.environment | {"CKPTRUN_OPTIONS": "--time-limit 6s"})
-    jobs.until(lambda: jobs.outcomes().count("complete") == 2 or None, limit_s=280)
-    assert sorted(path.name for path in (jobs.folder / "checkpoints").iterdir()) == ["1", "2"]
+    limit_s = 8.0
+    for attempt in range(4):
+        tried = Jobs(jobs.lab, f"{jobs.folder.name}/try-{attempt}")
+        given = ["args=--steps 2000", "time=5m", "array=1-2", "cpus=1", "mem=1G"]
+        tried.run("ckptrun", "template", "new", "pickle", *(word for one in given for word in ("--set", one)))
+        tried.run("sbatch", "job.sh", env=tried.environment | {"CKPTRUN_OPTIONS": f"--time-limit {limit_s:.1f}s"})
+        tried.until(lambda tried=tried: len(over(tried)) == 2 or None, limit_s=280)
+        if over(tried) == ["complete"] * 2:
+            break
+        assert "stopped" in over(tried), tried.story()
+        limit_s *= 1.6
+    assert sorted(path.name for path in (tried.folder / "checkpoints").iterdir()) == ["1", "2"]
     alone = finished("pickle", 2000)
     for task in "12":
-        logs = sorted(jobs.folder.glob(f"pickle_*_{task}.out"))
-        text = "".join(path.read_text() for path in logs)
+        text = "".join(path.read_text() for path in sorted(tried.folder.glob(f"pickle_*_{task}.out")))
         starts = [int(step) for step in re.findall(r"^from step (\d+)$", text, re.MULTILINE)]
-        assert starts == sorted(set(starts)) and starts[0] == 0
-        assert re.findall(r"^done: .*$", text, re.MULTILINE) == [alone]
+        assert starts == sorted(set(starts)) and starts[0] == 0, tried.story()
+        assert set(re.findall(r"^done: .*$", text, re.MULTILINE)) == {alone}, tried.story()
+
+
+def over(jobs: Jobs) -> list[str]:
+    """Return how those chains ended that have ended for good."""
+    return [outcome for outcome in jobs.outcomes() if outcome not in ("continued", "requeued")]
 
 
 @pytest.mark.framework(1)
