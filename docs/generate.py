@@ -81,8 +81,9 @@ exit code 2; all mistakes are told at once, with the nearest name.
 
 The programs save under a temporary name, bring the file to the disk and rename it; they keep two checkpoints; their handler of
 `SIGUSR1` sets a flag, and the loop saves between two steps; they resume at the very step, with the same order of the data and
-the same random numbers, so that a chain of jobs ends with the same weights as one long job. They do not import ckptrun, and run
-without it. Each takes the checkpoint folder as its first word and `--steps N`.
+the same random numbers, so that a chain of jobs ends with the same weights as one long job. Each takes
+the checkpoint folder as its first word and `--steps N`. They do not import ckptrun, and run without it; those of `lightning` and
+`huggingface` use its callbacks instead, and need it where they run, in the container or the environment.
 """
 
 _TEMPLATES_FOOT = """

@@ -127,7 +127,7 @@ def _settings(given: Sequence[str]) -> dict[str, str]:
 
 
 def _summary(job: Job) -> str:
-    size = f"{job.gpus} GPU{'s' if job.gpus > 1 else ''}" if job.gpus else f"{job.cpus} CPUs"
+    size = f"{job.gpus} GPU{'s' if job.gpus > 1 else ''}" if job.gpus else f"{job.cpus} CPU{'s' if job.cpus > 1 else ''}"
     many = f" on each of {job.nodes} nodes" if job.nodes > 1 else ""
     inside = f", in {job.container}" if job.container != "none" else ""
     return f"jobs of {durations.show(durations.parse(job.time))} with {size}{many}{inside}"

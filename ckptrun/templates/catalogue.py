@@ -30,8 +30,8 @@ TEMPLATES = {
         ),
         Template("keras", "TensorFlow with Keras 2 or 3", image="tensorflow", needs="tensorflow"),
         Template("jax", "JAX, saved by Orbax", needs="jax orbax-checkpoint"),
-        Template("lightning", "PyTorch Lightning", image="pytorch", needs="torch lightning"),
-        Template("huggingface", "the Trainer of Hugging Face", image="pytorch", needs="torch transformers accelerate"),
+        Template("lightning", "PyTorch Lightning", image="pytorch", needs="torch lightning ckptrun"),
+        Template("huggingface", "the Trainer of Hugging Face", image="pytorch", needs="torch transformers accelerate ckptrun"),
         Template("command", "any command that saves and resumes by itself", program=False, gpus=0),
     )
 }
