@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from ckptrun import sites
 from ckptrun.errors import UsageError
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_what_is_known_of_ai_lab() -> None:
@@ -68,3 +74,24 @@ def test_a_name_is_no_path() -> None:
     for name in ("../sites/generic", "/etc/passwd", "generic.yaml", ""):
         with pytest.raises(UsageError, match="no such site"):
             sites.load(name)
+
+
+def test_an_installed_ckptrun_has_the_templates(tmp_path: Path) -> None:
+    """Installed from a wheel, with no clone beside it, `template new` finds its files where the wheel puts them."""
+    text = (ROOT / "pyproject.toml").read_text()
+    (inside,) = re.findall(r'^"slurm-templates" = "(\S+)"$', text, re.MULTILINE)
+    shutil.copytree(ROOT / "ckptrun", tmp_path / "ckptrun")
+    shutil.copytree(ROOT / "slurm-templates", tmp_path / inside)
+    work = tmp_path / "work"
+    work.mkdir()
+    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from ckptrun.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", program, "template", "new", "keras"], cwd=work, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (work / "train.py").read_text() == (ROOT / "slurm-templates" / "keras" / "train.py").read_text()
+    assert shipped_in(tmp_path) == str(tmp_path / inside)
+
+
+def shipped_in(folder: Path) -> str:
+    """Return where a ckptrun in this folder finds its templates."""
+    program = f"import sys; sys.path.insert(0, {str(folder)!r}); from ckptrun import sites; print(sites.shipped())"
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()

@@ -107,7 +107,7 @@ def chain(jobs: Jobs, name: str, steps: int, limit_s: float, *settings: str) -> 
     """Write a template, submit it as it was written, and return its chain: one that needed three jobs or more.
 
     How fast a framework starts and trains here, beside the other tests, is not known: the limit shrinks until the training needs so
-    many jobs, and grows where a job is too short for it to save at all.
+    many jobs, and grows where a job is too short for it to save at all, or to be asked before its framework is loaded.
     """
     outcomes: list[str] = []
     for attempt in range(6):
@@ -118,7 +118,7 @@ def chain(jobs: Jobs, name: str, steps: int, limit_s: float, *settings: str) -> 
         path = f"{jobs.folder}/bin:{tried.environment['PATH']}"
         tried.run("sbatch", "job.sh", env=tried.environment | own | {"PATH": path})
         outcomes = tried.until_over(limit_s=280)
-        if outcomes[-1] == "stopped":
+        if outcomes[-1] in ("stopped", "failed"):
             limit_s *= 1.6
         elif len(outcomes) >= 3:
             assert outcomes == ["continued"] * (len(outcomes) - 1) + ["complete"], tried.story()
