@@ -62,7 +62,7 @@ def test_readme_options_exist() -> None:
         "--all",
         "--script",
     }
-    known |= {"--site", "--set", "--force", "--steps", "--nv", "--container-image", "--resume"}
+    known |= {"--site", "--set", "--force", "--steps", "--nv", "--container-image", "--resume", "--system-site-packages"}
     sbatch = {f"--{option.name}" for option in sbatch_options.OPTIONS}
     for page in PAGES:
         for name in re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", page.read_text()):

@@ -204,7 +204,7 @@ def test_keras_2(jobs: Jobs) -> None:
 def test_pytorch_ddp_on_two_nodes(jobs: Jobs) -> None:
     """`srun ckptrun torchrun` on two nodes: each node's ckptrun hands the ask on."""
     alone = finished("pytorch-ddp", 600, *TORCHRUN, "--standalone", "--nproc-per-node=2")
-    tried = chain(jobs, "pytorch-ddp", 600, 20.0, "nodes=2", "gpus=1")
+    tried = chain(jobs, "pytorch-ddp", 600, 40.0, "nodes=2", "gpus=1")
     assert "srun --cpus-per-task=1 ckptrun" in (tried.folder / "job.sh").read_text()
     same_end(tried, alone)
 
