@@ -107,17 +107,18 @@ def chain(jobs: Jobs, name: str, steps: int, limit_s: float, *settings: str) -> 
     """Write a template, submit it as it was written, and return its chain: one that needed three jobs or more.
 
     How fast a framework starts and trains here, beside the other tests, is not known: the limit shrinks until the training needs so
-    many jobs, and grows where a job is too short for it to save at all, or to be asked before its framework is loaded.
+    many jobs, and grows where a job is too short: six of them do not do it, it cannot save at all, or is asked before its framework is
+    loaded.
     """
     outcomes: list[str] = []
     for attempt in range(6):
         tried = Jobs(jobs.lab, f"{jobs.folder.name}/try-{attempt}")
         given = [f"args=--steps {steps}", "time=5m", "cpus=1", "mem=4G", *settings]
         tried.run("ckptrun", "template", "new", name, *(word for one in given for word in ("--set", one)))
-        own = {"CKPTRUN_OPTIONS": f"--time-limit {limit_s:.1f}s", "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1"}
+        own = {"CKPTRUN_OPTIONS": f"--time-limit {limit_s:.1f}s --max-links 6", "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1"}
         path = f"{jobs.folder}/bin:{tried.environment['PATH']}"
         tried.run("sbatch", "job.sh", env=tried.environment | own | {"PATH": path})
-        outcomes = tried.until_over(limit_s=280)
+        outcomes = tried.until_over(limit_s=400)
         if outcomes[-1] in ("stopped", "failed"):
             limit_s *= 1.6
         elif len(outcomes) >= 3:
@@ -160,8 +161,8 @@ def test_pickle_in_an_array(jobs: Jobs) -> None:
         tried = Jobs(jobs.lab, f"{jobs.folder.name}/try-{attempt}")
         given = ["args=--steps 2000", "time=5m", "array=1-2", "cpus=1", "mem=1G"]
         tried.run("ckptrun", "template", "new", "pickle", *(word for one in given for word in ("--set", one)))
-        tried.run("sbatch", "job.sh", env=tried.environment | {"CKPTRUN_OPTIONS": f"--time-limit {limit_s:.1f}s"})
-        tried.until(lambda tried=tried: len(over(tried)) == 2 or None, limit_s=280)
+        tried.run("sbatch", "job.sh", env=tried.environment | {"CKPTRUN_OPTIONS": f"--time-limit {limit_s:.1f}s --max-links 6"})
+        tried.until(lambda tried=tried: len(over(tried)) == 2 or None, limit_s=400)
         if over(tried) == ["complete"] * 2:
             break
         assert "stopped" in over(tried), tried.story()
