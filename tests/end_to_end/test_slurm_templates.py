@@ -107,8 +107,7 @@ def chain(jobs: Jobs, name: str, steps: int, limit_s: float, *settings: str) -> 
     """Write a template, submit it as it was written, and return its chain: one that needed three jobs or more.
 
     How fast a framework starts and trains here, beside the other tests, is not known: the limit shrinks until the training needs so
-    many jobs, and grows where a job is too short: six of them do not do it, it cannot save at all, or is asked before its framework is
-    loaded.
+    many jobs, and grows where jobs are too short: six of them are not enough, or they are asked before the framework is loaded.
     """
     outcomes: list[str] = []
     for attempt in range(6):
