@@ -17,7 +17,7 @@ from tests.end_to_end.harness import Ckptrun
 from tests.end_to_end.jobs import Jobs
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "slurm-templates" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def generator():  # type: ignore[no-untyped-def]
@@ -62,6 +62,7 @@ def test_readme_options_exist() -> None:
         "--all",
         "--script",
     }
+    known |= {"--site", "--set", "--force", "--steps", "--nv", "--container-image", "--resume", "--system-site-packages"}
     sbatch = {f"--{option.name}" for option in sbatch_options.OPTIONS}
     for page in PAGES:
         for name in re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", page.read_text()):
@@ -115,6 +116,23 @@ def test_the_tutorial_on_a_cluster_runs(jobs: Jobs) -> None:
     assert "complete" in shown and f"job {jobs.jobs()[1]}" in shown
     for line in ("is queued as job", "ended after", "resuming from checkpoints/step-"):
         assert line in jobs.log() and line in text
+
+
+def test_the_tutorial_from_a_template_runs(jobs: Jobs) -> None:
+    """The third tutorial is a transcript: on a real Slurm its commands say what it shows, but for numbers; the chain completes."""
+    text = (ROOT / "docs" / "tutorial" / "from-a-template.md").read_text()
+    exports = ""
+    for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
+        for command, shown in re.findall(r"^\$ (.*)\n((?:[^$].*\n|\n)*)", block, re.MULTILINE):
+            said = jobs.run("bash", "-c", f"{exports}{command}")
+            assert re.sub(r"\d+", "N", said) == re.sub(r"\d+", "N", shown)
+            exports += f"{command}\n" if command.startswith("export ") else ""
+    assert set(jobs.until_over(limit_s=400)[:-1]) <= {"continued"} and jobs.outcomes()[-1] == "complete", jobs.story()
+    for line in re.findall(r"^    (ckptrun: link|done:|from step)", text, re.MULTILINE):
+        assert re.search(f"^{line}", jobs.log(), re.MULTILINE)
+    assert re.findall(r"^done: .*$", text.replace("    ", ""), re.MULTILINE)[0] in jobs.log()
+    (show,) = re.findall(r"```console last\n\$ (.*)\n```", text)
+    assert "complete" in jobs.run(*shlex.split(show))
 
 
 def test_the_demo_shows_at_least_three_links(ckptrun: Ckptrun) -> None:
