@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ckptrun.cli.options import OPTIONS
 from ckptrun.link.events import Phase
-from ckptrun.link.handover import NEVER
+from ckptrun.link.protocol import NEVER
 from ckptrun.link.supervision import TABLE as STEPS
 from ckptrun.slurm.answers import TABLE, Answer
 

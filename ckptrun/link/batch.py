@@ -18,18 +18,18 @@ from ckptrun.chain.links import LinkFiles
 from ckptrun.chain.state import stop_mark
 from ckptrun.early import TERM, USR1, USR2, Handlers
 from ckptrun.errors import CkptrunError, Stranded, TurnTaken
-from ckptrun.link import foresight, going_back, handover, messages, reason
+from ckptrun.link import foresight, going_back, handover, messages, protocol, reason
 from ckptrun.link import supervision as core
 from ckptrun.link.crew import Crew
 from ckptrun.link.errands import Errands, Procedure
 from ckptrun.link.foresight import Ahead, Ways
 from ckptrun.link.handing import Handing
-from ckptrun.link.handover import Handed, Result
 from ckptrun.link.job_desk import JobDesk
 from ckptrun.link.one_link import OneLink, Ran, Where, asked_for
 from ckptrun.link.outcome import UNFINISHED_EXIT, Decision, End
+from ckptrun.link.protocol import Conclusion, Duty, Handed, Result, Verdict
 from ckptrun.link.same_job import SameJob
-from ckptrun.link.succession import Verdict, wait_behind
+from ckptrun.link.succession import wait_behind
 from ckptrun.link.times import Times
 from ckptrun.plan import Plan
 from ckptrun.slurm import commands, parse
@@ -88,22 +88,25 @@ class BatchLink(JobDesk):
 
     # --- one link from its turn to its exit
 
-    def run(self) -> int:
-        """Run the link; return our exit code."""
-        try:
-            return self._run()
-        except TurnTaken:
-            messages.say(f"another start has taken over chain {self._folder.id}: nothing is done here")
-            return TurnTaken.exit_code
-
-    def _run(self) -> int:
+    def run(self) -> int | None:
+        """Run the link; return our exit code, None where another has taken our turn: then it is to be judged again."""
         link = self._link
         already = link.already_over() or self._stopped()
         try:
             link.take_start(first=link.number == 1 and self._record.restarts == 0)
+        except TurnTaken:
+            return None
         except Stranded:
             self._say_ready()
             raise
+        try:
+            return self._run(already)
+        except TurnTaken:
+            messages.say(messages.taken_over(self._folder.id))
+            return TurnTaken.exit_code
+
+    def _run(self, already: Decision | None) -> int:
+        link = self._link
         self._handing.turn = link.last_turn
         if already is not None:
             return link.close(already, None).exit_code
@@ -147,7 +150,7 @@ class BatchLink(JobDesk):
         self._note_reason(found)
         end = asked_for(End(Status(None, TERM), new_checkpoint=True), found, ours=True)
         decision = self._settle(self._link.decide(end))
-        return self._link.close(decision, None, turn=decision.outcome is not Outcome.LOST).exit_code
+        return self._link.close(decision, None, turn=protocol.takes_end_turn(decision.outcome)).exit_code
 
     def _stopped(self) -> Decision | None:
         told = self.told_to_stop()
@@ -228,6 +231,7 @@ class BatchLink(JobDesk):
 
     def _note_reason(self, found: Reason) -> None:
         if found.course is not Course.UNKNOWN:
+            self._termed = False  # the next one may mean something else
             self._take("term", reason=found.sentence, course=found.course.value)
 
     def _take(self, kind: str, **facts: object) -> None:
@@ -308,7 +312,7 @@ class BatchLink(JobDesk):
             return decision.exit_code
         self._errands.abandon()
         self._handing.files.clear_away()
-        return link.close(decision, ran, turn=decision.outcome is not Outcome.LOST).exit_code
+        return link.close(decision, ran, turn=protocol.takes_end_turn(decision.outcome)).exit_code
 
     def _find_out(self, ran: Ran) -> Ran:
         """Return the end with the reason for which the training was told to end, by us or by Slurm before us."""
@@ -359,13 +363,14 @@ class BatchLink(JobDesk):
             decision = stopped
         if decision.next:
             return self._requeue(decision) if self._plan.continue_with == "requeue" else self._secure(decision)
+        duty = protocol.duty(decision.outcome)
         if decision.outcome is Outcome.REQUEUED:
             self._await_answer()
             if logs := str(self._move_logs_away()):
                 messages.say(f"the job's next start begins its log anew{logs}")
-        elif decision.outcome is Outcome.COMPLETE:
+        elif duty is Duty.LET_GO:
             self._let_go_now()
-        elif decision.outcome in (Outcome.CANCELLED, Outcome.STOPPED, Outcome.FAILED):
+        elif duty is Duty.TAKEN_BACK:
             self._take_back_now()
         return decision
 
@@ -378,16 +383,17 @@ class BatchLink(JobDesk):
                 return self._stranded("the controller did not take the next job in time")
             if result.handed is Handed.QUEUED and result.job is not None:
                 result = self._last_look(result.job) or result
-            if result.handed in (Handed.QUEUED, Handed.SILENT):
+            found = protocol.conclusion(result.handed)
+            if found is Conclusion.CONTINUED:
                 return self._released(decision)
-            if result.handed is Handed.CANCELLED:
+            if found is Conclusion.STOPPED:
                 return Decision(Outcome.STOPPED, False, 75, "its successor was cancelled")
-            if result.handed is Handed.NOT_OURS:
-                return Decision(Outcome.REPLACED, False, 75, "this job is not this chain's any more")
-            if result.handed is Handed.NEVER:
+            if found is Conclusion.REPLACED:
+                return self._not_ours()
+            if found is Conclusion.NEVER:
                 self._take_back_now()
                 return self._stranded(f"the next job would never start: {result.said}")
-            if result.handed is Handed.REFUSED:
+            if found is Conclusion.REQUEUE:
                 return self._requeue(decision, f"sbatch: {result.said}")
             self._handing.forget()
         return self._stranded("the next job was accepted and lost again and again")
@@ -419,9 +425,11 @@ class BatchLink(JobDesk):
     def _requeue(self, decision: Decision, because: str = "") -> Decision:
         if (never := going_back.why_not(self._record, self._plan.continue_with)) is not None:
             return self._stranded(f"{because}; {never}" if because else never)
+        if self._wait_for(handover.may_come_back(self._handing.office()), in_spite_of_term=True) is False:
+            return self._not_ours()
         if because:
             messages.say(f"{because}; this job is requeued instead")
-        logs = going_back.move_logs_away(self._record.fields, self._link.attempt, appended=os.environ.get("SLURM_OPEN_MODE") == "a")
+        logs = self._move_logs_away()
         asked = going_back.requeue(self._here.job, given_up=self._handing.files.job is not None)
         result = self._wait_for(asked, in_spite_of_term=True)
         if result is not None and result.handed is Handed.QUEUED:
@@ -430,6 +438,9 @@ class BatchLink(JobDesk):
             return Decision(Outcome.REQUEUED, False, 0, decision.why)
         logs.back()
         return self._stranded(f"{because}; scontrol requeue: {result.said if result else 'no answer'}".lstrip("; "))
+
+    def _not_ours(self) -> Decision:
+        return Decision(Outcome.REPLACED, False, UNFINISHED_EXIT, "this job is not this chain's any more")
 
     def _move_logs_away(self) -> going_back.Logs:
         appended = os.environ.get("SLURM_OPEN_MODE") == "a"
@@ -450,7 +461,7 @@ class BatchLink(JobDesk):
         if not self._know_successor():
             return
         self._wait_until(lambda: not self._handing.moving)
-        jobs, left = self._wait_for(handover.let_go(self._handing.files.script, self._handing.files.chain)) or ((), ())
+        jobs, left = self._wait_for(handover.let_go(self._handing.office())) or ((), ())
         self._handing.say_taken_back(jobs)
         for job in left:
             messages.say(f"job {job}, the next link, stays in the queue, because others wait for it: it will end at once with 0")

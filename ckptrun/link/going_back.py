@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ckptrun.link.errands import Procedure
-from ckptrun.link.handover import Handed, Result
+from ckptrun.link.protocol import Handed, Result
 from ckptrun.slurm import commands, parse
 from ckptrun.slurm.parse import JobId, JobRecord
 

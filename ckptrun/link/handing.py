@@ -11,8 +11,9 @@ from collections.abc import Callable
 from ckptrun.chain.links import LinkFiles
 from ckptrun.link import handover, messages
 from ckptrun.link.errands import Errands, Procedure
-from ckptrun.link.handover import Handed, Moved, Office, Result
+from ckptrun.link.handover import Moved, Office
 from ckptrun.link.one_link import OneLink
+from ckptrun.link.protocol import Handed, Result
 from ckptrun.link.same_job import SameJob
 from ckptrun.slurm import dependents
 from ckptrun.slurm.dependents import Move
@@ -70,12 +71,13 @@ class Handing:
             self._same.same,
             self._same.environment,
             self.turn,
-            lambda: self.unwanted or self.replaced or self._link.is_replaced(),
+            lambda: self.replaced or self._link.is_replaced(),
             messages.say,
             self._settings.min_job_age_s,
             delay_s,
             int(self._record.fields.get("JobId", "0")),
             lambda: self.over,
+            lambda: not self.unwanted,
         )
 
     def _submission(self, delay_s: float, job_ends_at: float | None) -> Procedure[Result]:

@@ -13,12 +13,13 @@ from ckptrun import __version__
 from ckptrun.chain import claims, home, jobs, submissions
 from ckptrun.chain.history import History, read_events
 from ckptrun.chain.home import ChainFolder
+from ckptrun.chain.ledger import Turn, final_outcome, highest_link
 from ckptrun.chain.links import LinkFiles
-from ckptrun.chain.state import final_outcome, highest_link, why_live
-from ckptrun.chain.turns import Turn, Turns
+from ckptrun.chain.state import why_live
+from ckptrun.chain.turns import Turns
 from ckptrun.early import HUP, INT, TERM, Handlers
 from ckptrun.errors import CkptrunError, Refused, Stranded, TurnTaken
-from ckptrun.link import messages, new_script, relay, same_job, succession
+from ckptrun.link import messages, new_script, protocol, relay, same_job, succession
 from ckptrun.link.batch import BatchLink
 from ckptrun.link.crew import Crew, exit_code, lead_of
 from ckptrun.link.dry_run import InJob, describe_in_job
@@ -26,13 +27,17 @@ from ckptrun.link.errands import Errands, Pause, Procedure
 from ckptrun.link.job_desk import JobDesk
 from ckptrun.link.one_link import Where
 from ckptrun.link.people import live_job
+from ckptrun.link.protocol import Evidence, Verdict
 from ckptrun.link.same_job import SameJob
-from ckptrun.link.succession import Place, Verdict
+from ckptrun.link.succession import Place
 from ckptrun.plan import Plan, from_json, overridden, to_json
 from ckptrun.slurm import commands, environment, fidelity, parse, sbatch_options
 from ckptrun.slurm.job import Here, has_clients
 from ckptrun.slurm.parse import JobRecord, Queued, Settings
 from ckptrun.words import Outcome
+
+# How often a start is judged, five seconds apart: another node's turn may stay unseen as long as NFS keeps a listing, a minute.
+_JUDGEMENTS = 13
 
 
 class _EndedBySignal(Exception):
@@ -183,19 +188,33 @@ class Inside:
         if place.folder is None:
             return self._begin(place)
         base = environment.base_of(os.environ) or self._noted_base(place.folder, place.link)
-        verdict: Verdict = self._ask(succession.judge(place, self._here, base))
-        self._tell_of_predecessor(place, verdict)
-        if not verdict.go:
-            messages.say(verdict.why)
-            return verdict.exit_code
+        for _ in range(_JUDGEMENTS):
+            verdict: Verdict = self._ask(succession.judge(place, self._here, base))
+            self._tell_of_predecessor(place, verdict)
+            if not verdict.go:
+                messages.say(verdict.why)
+                return verdict.exit_code
+            self._try_to_enter(place.folder, place)
+            facts = place.folder.facts() or {}
+            # Options as link 1 resolved them hold for the chain; the command is always this job's own.
+            plan = _plan_of(place.folder)._replace(command=self._plan.command, chain=None)
+            code = self._run(plan, place, place.folder, verdict, facts)
+            if code is not None:
+                return code
+            # A turn came meanwhile: a last word of one that is over, or one that this node does not see yet.
+            self._ask(_pause())
+        return self._taken_over(place.folder)
+
+    @staticmethod
+    def _taken_over(folder: ChainFolder) -> int:
+        messages.say(messages.taken_over(folder.id))
+        return TurnTaken.exit_code
+
+    def _try_to_enter(self, folder: ChainFolder, place: Place) -> None:
         try:
-            self._enter(place.folder, place)
+            self._enter(folder, place)
         except OSError:  # it only helps people to name the chain by this job; whether there is room the turn will tell
             messages.detail(f"job {self._here.job} cannot be entered in {self._home}")
-        facts = place.folder.facts() or {}
-        # Options as link 1 resolved them hold for the chain; the command is always this job's own.
-        plan = _plan_of(place.folder)._replace(command=self._plan.command, chain=None)
-        return self._run(plan, place, place.folder, verdict, facts)
 
     def _noted_base(self, folder: ChainFolder, link: int) -> int:
         """Return the base of a job that its submitter has noted: with `--export-file` no variable of ours arrives."""
@@ -218,7 +237,7 @@ class Inside:
         verdict: Verdict,
         facts: dict[str, Any],
         same: SameJob | None = None,
-    ) -> int:
+    ) -> int | None:
         slurm = facts.get("slurm") or {}
         if same is None:
             same = same_job.of_link(fidelity.from_json(slurm.get("same") or {}, os.getcwd()), slurm.get("array") or {})
@@ -278,7 +297,8 @@ class Inside:
                 f"another ckptrun leads job {self._here.job}. Put the second training into a job of its own, or start it below the "
                 "first one's command"
             )
-        return self._run(self._plan, place, folder, Verdict(True), folder.facts() or {}, same)
+        code = self._run(self._plan, place, folder, Verdict(True), folder.facts() or {}, same)
+        return code if code is not None else self._taken_over(folder)
 
     def _refuse_a_training_that_submits_itself(self, record: JobRecord) -> None:
         """Refuse the script of a chain that lives when its own training has submitted it: the chain would go on twice.
@@ -380,8 +400,10 @@ class Inside:
         self._claim(folder)
         place = Place(place.record, folder, link)
         self._enter(folder, place)
-        verdict = Verdict(True, after=resumed.number)
-        return self._run(self._plan, place, folder, verdict, folder.facts() or {})
+        known = Evidence(folder.id, link, str(self._here.job), place.record.restarts, self._here.node, resumed.number, turns)
+        verdict = Verdict(True, after=resumed.number, fence=protocol.fence(known))
+        code = self._run(self._plan, place, folder, verdict, folder.facts() or {})
+        return code if code is not None else self._taken_over(folder)
 
     def _enter(self, folder: ChainFolder, place: Place) -> bool:
         """Enter this job as its link; return False where another process of the job was first."""

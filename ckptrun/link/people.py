@@ -7,7 +7,8 @@ import re
 from typing import NamedTuple, TypeVar
 
 from ckptrun.chain.home import ChainFolder
-from ckptrun.chain.state import final_outcome, set_stop_mark, why_live
+from ckptrun.chain.ledger import final_outcome
+from ckptrun.chain.state import set_stop_mark, why_live
 from ckptrun.chain.turns import Turns
 from ckptrun.early import HUP, INT, TERM, Handlers
 from ckptrun.errors import Refused

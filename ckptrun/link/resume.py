@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 from ckptrun.chain import claims, ready
 from ckptrun.chain.history import History
 from ckptrun.chain.home import ChainFolder, wanted_home
+from ckptrun.chain.ledger import Turn
 from ckptrun.chain.links import LinkFiles, highest_intent
-from ckptrun.chain.turns import Turn, Turns
+from ckptrun.chain.turns import Turns
 from ckptrun.errors import Refused, Stranded, TurnTaken
 from ckptrun.link import messages, new_script, revival
 from ckptrun.link.errands import Pause, Procedure
@@ -88,11 +89,11 @@ def _resume(folder: ChainFolder, wish: Wish) -> Procedure[tuple[str, ...]]:
         line = shlex.join(("sbatch", *order.options, order.files.script, *order.same.arguments))
         told = f"would submit link {found.link} of chain {folder.id}, in {order.same.directory}: {line}"
         return (*order.differences, *cancelled, told)
-    for text in found.cancel:
-        if (job := parse.job_id(text)) is not None:
-            yield commands.cancel(job)
     _claim(folder, wish)
     base = _take(folder, turns, found, wish)
+    for text in found.cancel:
+        if (waiting := parse.job_id(text)) is not None:
+            yield commands.cancel(waiting)
     job = yield from _submit(folder, order, base)
     facts = {"options": dict(wish.options)} if wish.options else {}
     History(folder.events, messages.say).record("joined", found.link, 1, job=str(job), **facts)

@@ -1,4 +1,4 @@
-"""What `chain resume` does with a chain, from its turns and from those of its jobs that the queue shows.
+"""PURE. What `chain resume` does with a chain, from its turns and from those of its jobs that the queue shows.
 
 Rules of this file. It decides and touches nothing. It refuses while something of the chain works, or waits and was not cancelled;
 never for good, unless the chain is complete. A cancel counts only for what came after the last resume: the same line typed twice
@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ckptrun.chain.state import final_outcome, highest_link
-from ckptrun.chain.turns import Turn
+from ckptrun.chain.ledger import Turn, final_outcome, highest_link
 from ckptrun.slurm.parse import Queued
 
 # From the turn to the note of its job: an sbatch that is not answered, and the looks at the queue after it.
@@ -30,7 +29,8 @@ class OfChain(NamedTuple):
 class Revival(NamedTuple):
     """What to do: nothing, and why (`refused`); let a requeued job start now (`hasten`); or submit `link`.
 
-    Before a submission the jobs in `cancel` are cancelled, and the turn after number `after` is taken.
+    Before a submission the turn after number `after` is taken, and then, not earlier, the jobs in `cancel` are cancelled: until
+    the turn is ours, a job that waits may be what another has just submitted.
     """
 
     refused: str = ""
@@ -64,7 +64,8 @@ def revive(
         return Revival(
             refused=f"chain {chain} was resumed {now - last.at:.0f} s ago, and that submission may be under way: look in a minute"
         )
-    link = max(highest_intent, highest_link(tuple(turns))) + 1
+    # Never link 1: that is the job which began the chain, whether it has taken a turn or not.
+    link = max(highest_intent, highest_link(tuple(turns)), 1) + 1
     return Revival(link=link, cancel=tuple(one.job for one in waiting), after=turns[-1].number if turns else 0)
 
 

@@ -362,7 +362,7 @@ def test_one_that_others_change_all_the_time_is_left(office: Office) -> None:
 
 def test_a_complete_chain_lets_its_successor_go(office: Office) -> None:
     """Nobody waits for it: cancelled."""
-    result, calls = carry_out(handover.let_go(office.files.script, office.files.chain), with_others(office), DONE)
+    result, calls = carry_out(handover.let_go(office), with_others(office), OURS, DONE)
     assert result == (("6",), ())
     assert calls[-1] == ("scancel", "6")
 
@@ -370,16 +370,16 @@ def test_a_complete_chain_lets_its_successor_go(office: Office) -> None:
 def test_a_complete_chain_leaves_a_successor_that_is_waited_for(office: Office) -> None:
     """The report waits for it: it is to start, end with 0, and release the report."""
     seen = with_others(office, REPORT.replace("afterok:5", "afterok:6"))
-    result, programs = play(handover.let_go(office.files.script, office.files.chain), seen)
-    assert (result, programs) == (((), ("6",)), ["squeue"])
+    result, programs = play(handover.let_go(office), seen, OURS)
+    assert (result, programs) == (((), ("6",)), ["squeue", "scontrol"])
 
 
 def test_a_successor_that_is_taken_back_gives_back_who_waits_for_it(office: Office) -> None:
     """First the report waits for the job that still saves, then the successor is cancelled: a cancel counts as an end."""
     seen = with_others(office, REPORT.replace("afterok:5", "afterany:6"))
-    result, calls = carry_out(handover.take_back(office), seen, DONE, DONE)
+    result, calls = carry_out(handover.take_back(office), seen, OURS, DONE, DONE)
     assert result == ("6",)
-    assert calls[1:] == [("scontrol", "update", "JobId=7", "Dependency=afterany:5"), ("scancel", "6")]
+    assert calls[2:] == [("scontrol", "update", "JobId=7", "Dependency=afterany:5"), ("scancel", "6")]
 
 
 def test_a_successor_is_taken_back_though_nothing_is_answered(office: Office) -> None:
@@ -387,5 +387,5 @@ def test_a_successor_is_taken_back_though_nothing_is_answered(office: Office) ->
     seen = with_others(
         office, REPORT.replace("afterok:5", "afterany:6"), REPORT.replace("afterok:5", "afterok:6").replace("7|", "8|")
     )
-    result, programs = play(handover.take_back(office), seen, SILENT, DONE)
-    assert (result, programs) == (("6",), ["squeue", "scontrol update", "scancel 6"])
+    result, programs = play(handover.take_back(office), seen, SILENT, SILENT, DONE)
+    assert (result, programs) == (("6",), ["squeue", "scontrol", "scontrol update", "scancel 6"])

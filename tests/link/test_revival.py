@@ -66,7 +66,7 @@ def revive(known: tuple[Turn, ...], *jobs: OfChain, intent: int = 0, last: Resum
         # a resume that died after its turn
         ([start(1, 5), end("stopped"), again(3)], [job(5, 1, "FAILED")], 2, Revival(link=4, after=3)),
         # a chain of which no link has started
-        ([], [], 0, Revival(link=1)),
+        ([], [], 0, Revival(link=2)),
     ],
 )
 def test_the_one_right_thing(known: list[tuple[str, dict[str, Any]]], jobs: list[OfChain], intent: int, found: Revival) -> None:
