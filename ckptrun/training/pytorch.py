@@ -73,7 +73,7 @@ class Checkpoints:
 
         Raises what `torch.load` and `load_state_dict` raise: a checkpoint of another model is no reason to begin anew.
         """
-        path = self._ranks.from_first(self._newest())
+        path = self._ranks.from_first(self._ranks.first_does(self._newest))
         if path is None:
             return 0
         common, own = self._load_sharded(path) if os.path.isdir(path) else self._load_file(path)
@@ -325,7 +325,7 @@ class Ranks:
         if failed is not None:
             raise failed
         if anywhere:
-            raise RuntimeError("another rank could not save its checkpoint; what it raised says why")
+            raise RuntimeError("another rank has failed; what it raised says why")
 
 
 class Vote:
