@@ -110,7 +110,7 @@ def as_a_callback(folder: Path) -> bool:
     """Return whether, with model.fit itself, a stop is one at a batch's end, and the next start knows its epoch."""
     start(folder, "arrays", 9, dropout=False)
     model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(8), keras.layers.BatchNormalization(), keras.layers.Dense(2)])
-    model.compile("adam", "mse")
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     callback = checkpoints_in(str(folder))
     first = callback.resume(model)
     asks = Asks(ckptrun.current(), 2)
