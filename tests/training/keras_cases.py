@@ -111,6 +111,7 @@ def as_a_callback(folder: Path) -> bool:
     start(folder, "arrays", 9, dropout=False)
     model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(8), keras.layers.BatchNormalization(), keras.layers.Dense(2)])
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    ckptrun._current = ckptrun.Run({})
     callback = checkpoints_in(str(folder))
     first = callback.resume(model)
     asks = Asks(ckptrun.current(), 2)
