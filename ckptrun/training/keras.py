@@ -117,8 +117,10 @@ class _Checkpoints:
 
     def on_epoch_end(self, epoch: int, logs: object = None) -> None:
         """Save each so many epochs."""
+        if self.stopped:  # an epoch that was broken off ends here, too
+            return
         self.epoch, self.place = epoch + 1, 0
-        if self._every_epochs and (epoch + 1) % self._every_epochs == 0 and not self.stopped:
+        if self._every_epochs and (epoch + 1) % self._every_epochs == 0:
             self.save()
 
     def save(self) -> str:

@@ -27,6 +27,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 
 import ckptrun
@@ -443,6 +444,18 @@ class ResumableLoader:
         set_random_state(states["random"])
         for generator, state in zip(self._generators(), states["generators"]):  # noqa: B905  # Python 3.8 knows no `strict`
             generator.set_state(state)
+
+
+class Values(SimpleNamespace):
+    """Numbers and texts of the program's own: `values = Values(best=0.0)`, `values.best = 0.9`; restored with the rest."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return them."""
+        return dict(vars(self))
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take them back."""
+        vars(self).update(state_dict)
 
 
 class _From:

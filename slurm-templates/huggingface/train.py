@@ -5,6 +5,8 @@ and data in their places.
 """
 
 import argparse
+import hashlib
+import re
 import sys
 
 import torch
@@ -44,13 +46,14 @@ def main():
     trainer = Trainer(model=model, args=arguments, train_dataset=dataset())
     checkpoints = checkpoints_for(trainer)
     newest = checkpoints.newest()
-    print("from", newest, flush=True)
+    print("from step", int(re.findall(r"\d+", newest)[-1]) if newest else 0, flush=True)
     trainer.train(resume_from_checkpoint=newest)
     if checkpoints.stopped:
         sys.exit()
     trainer.save_model("final")
     checkpoints.done()
-    print("finished", flush=True)
+    weights = b"".join(one.cpu().numpy().tobytes() for one in model.state_dict().values())
+    print("done:", hashlib.sha256(weights).hexdigest(), flush=True)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ and data in their places.
 """
 
 import argparse
+import hashlib
+import re
 import warnings
 
 import lightning.pytorch as pl
@@ -58,11 +60,12 @@ def main():
     quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
     trainer = pl.Trainer(max_steps=options.steps, callbacks=[checkpoints], **quiet)
     newest = checkpoints.newest()
-    print("from", newest, flush=True)
+    print("from step", int(re.findall(r"\d+", newest)[-1]) if newest else 0, flush=True)
     trainer.fit(module, loader, ckpt_path=newest, weights_only=True)
     trainer.save_checkpoint("final.ckpt", weights_only=True)
     checkpoints.done()
-    print("finished", flush=True)
+    weights = b"".join(one.cpu().numpy().tobytes() for one in module.state_dict().values())
+    print("done:", hashlib.sha256(weights).hexdigest(), flush=True)
 
 
 if __name__ == "__main__":
