@@ -220,3 +220,37 @@ def test_ctrl_c_reaches_a_training_that_imports_ckptrun(ckptrun: Ckptrun) -> Non
     running.send(signal.SIGINT)
     running.end(code=130)
     assert ckptrun.outcomes() == ["cancelled"]
+
+
+ADAPTED = """
+import sys, time
+import ckptrun
+from ckptrun.training.plain import Checkpoint
+print("module", ckptrun.__file__, flush=True)
+checkpoint = Checkpoint("ck/data.json")
+data = checkpoint.load({"step": 0})
+while data["step"] < 60:
+    time.sleep(0.1)
+    data["step"] += 1
+    print("step", data["step"], flush=True)
+    if checkpoint.step(data, data["step"], 60):
+        sys.exit()
+checkpoint.done()
+"""
+
+
+def test_an_adapter_in_a_container(ckptrun: Ckptrun, bwrap: str) -> None:
+    """The module and the folder of adapters are mounted, the rest of ckptrun is not there: each step once, complete."""
+    (ckptrun.folder / "adapted.py").write_text(ADAPTED)
+    package = Path(module.__file__).parent
+    mounts = ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", str(ROOT)]
+    mounts += ["--bind", str(ckptrun.folder), str(ckptrun.folder), "--setenv", "PYTHONPATH", f"{ROOT}/mounted"]
+    mounts += ["--ro-bind", str(package / "__init__.py"), f"{ROOT}/mounted/ckptrun/__init__.py"]
+    mounts += ["--ro-bind", str(package / "training"), f"{ROOT}/mounted/ckptrun/training"]
+    text = 'exec "$0" --unshare-pid "$@" --bind "$CKPTRUN_MAILBOX" "$CKPTRUN_MAILBOX" ' + os.path.realpath(sys.executable)
+    command = ["bash", "-c", f"{text} {ckptrun.folder}/adapted.py", bwrap, *mounts]
+    done = ckptrun.run(*LINKS_OF_6S, "--checkpoint", "ck", "--", *command, code=0)
+    assert steps_of(done.stdout) == list(range(1, 61))
+    assert set(re.findall(r"^module (.*)", done.stdout, re.MULTILINE)) == {f"{ROOT}/mounted/ckptrun/__init__.py"}
+    assert len(ckptrun.outcomes()) >= 2 and ckptrun.outcomes()[-1] == "complete"
+    assert all(event["by_file"] and not event["delivered"] for event in ckptrun.events("asked"))

@@ -133,3 +133,17 @@ def test_the_programs_of_the_templates(jobs: Jobs, tmp_path: Path, name: str, st
     starts = [int(step) for step in re.findall(r"^from step (\d+)$", found.log(), re.MULTILINE)]
     assert starts == sorted(set(starts)) and len(starts) >= 2, starts
     assert re.findall(r"^done: .*$", found.log(), re.MULTILINE) == re.findall(r"^done: .*$", done.stdout, re.MULTILINE) != []
+
+
+def test_save_now_behind_relays(jobs: Jobs) -> None:
+    """`chain save` in a job whose tasks have relays above them: saved, nobody is stopped, and a later ask to stop is heard."""
+    jobs.provide(PROGRAMS / "api_counter.py")
+    command = f"srun ckptrun python {jobs.lab.home}/api_counter.py ck 150 0.15"
+    jobs.submit(jobs.script(f"exec ckptrun --checkpoint ck --time-limit 25s --margin 6s {command}"))
+    jobs.until_line(r"^step 3$")
+    said = jobs.run("ckptrun", "chain", "save")
+    assert re.match(r"saved .*/ck/step-\d+\.json, .* after the ask; the training goes on$", said)
+    outcomes = jobs.until_over()
+    assert outcomes[-1] == "complete" and set(outcomes[:-1]) == {"continued"}, jobs.story()
+    assert jobs.steps() == list(range(1, 151))
+    assert len(jobs.events("asked")) == len(outcomes) - 1
