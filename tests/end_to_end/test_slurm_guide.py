@@ -42,7 +42,7 @@ def over_jobs(
             return tried
         else:
             limit_s *= 0.6
-    raise AssertionError(f"never {least} jobs: {outcomes} at last, and next would be a limit of {limit_s} s")
+    raise AssertionError(f"never {least} jobs: {outcomes} at last, and next would be a limit of {limit_s} s\n{tried.story()}")
 
 
 def test_pickle(jobs: Jobs) -> None:

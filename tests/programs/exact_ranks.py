@@ -25,6 +25,10 @@ rank = int(os.environ["RANK"])
 if options.mailboxes:
     os.environ["CKPTRUN_MAILBOX"] = os.path.join(options.mailboxes, str(rank))
 
+import ckptrun  # noqa: E402
+
+ckptrun.current()  # says that it can be asked by file, before what takes long: else it may be sent a signal meanwhile
+
 import torch  # noqa: E402
 import torch.distributed as dist  # noqa: E402
 from torch.nn.parallel import DistributedDataParallel  # noqa: E402
