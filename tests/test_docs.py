@@ -61,6 +61,8 @@ def test_readme_options_exist() -> None:
         "--full",
         "--wait",
         "--nproc-per-node",
+        "--all",
+        "--script",
     }
     sbatch = {f"--{option.name}" for option in sbatch_options.OPTIONS}
     for page in PAGES:
