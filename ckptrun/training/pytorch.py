@@ -392,12 +392,14 @@ class ResumableLoader:
         for sampler in self._samplers():
             if hasattr(sampler, "set_epoch"):
                 sampler.set_epoch(self.epoch)
-        if resumed is None:
+        if resumed is not None and resumed["place"] == 0:  # saved between two epochs: nothing has been drawn for this one
+            self._set_states(resumed["now"])
+        if resumed is None or resumed["place"] == 0:
             self.place, self._began = 0, self._states()
             source = iter(self._loader)
         else:
-            self._began = resumed["began"] or resumed["now"]
-            self._set_states(self._began)
+            self._began = resumed["began"]
+            self._set_states(resumed["began"])
             source = iter(self._rest(self.place, lambda: self._set_states(resumed["now"])))
         for batch in source:
             self.place += 1

@@ -86,8 +86,8 @@ class Program:
         self.first = self.checkpoints.resume()
         self.seen: list[float] = []
 
-    def run(self, stop_after: int | None = None) -> Program:
-        """Train to the end, or save and stop after so many steps in all."""
+    def run(self, stop_after: int | None = None, between_epochs: int | None = None) -> Program:
+        """Train to the end, or save and stop after so many steps in all: at the last batch's end, or after its epoch."""
         for _ in range(self.loader.epoch, 3):
             for rows, labels in self.loader:
                 self.seen.append(rows.sum().item())
@@ -102,6 +102,9 @@ class Program:
                 if self.checkpoints.steps == stop_after:
                     self.checkpoints.save()
                     return self
+            if self.checkpoints.steps == between_epochs:
+                self.checkpoints.save()
+                return self
         return self
 
     def state(self) -> list[Any]:
@@ -121,6 +124,18 @@ def test_resumed_is_as_uninterrupted(tmp_path: Path, loader: str) -> None:
         part = Program(tmp_path / "parts", loader).run(stop)
         seen += part.seen
     assert part.checkpoints.steps == 21 and seen == whole.seen, "each batch once, in the same order"
+    assert part.state() == expected
+
+
+@pytest.mark.parametrize("loader", [name for name in LOADERS if name != "two workers, augmented"])
+def test_resumed_between_two_epochs(tmp_path: Path, loader: str) -> None:
+    """Saved by the code after an epoch, as the guide's program does: the next epoch has the order that it would have had."""
+    whole = Program(tmp_path / "whole", loader).run()
+    expected = whole.state()
+    seen = [*Program(tmp_path / "parts", loader).run(between_epochs=7).seen]
+    seen += Program(tmp_path / "parts", loader).run(between_epochs=14).seen
+    part = Program(tmp_path / "parts", loader).run()
+    assert seen + part.seen == whole.seen
     assert part.state() == expected
 
 
