@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # `typing` itself is an import that the start does without
     from collections.abc import Callable
 
 __version__ = "0.1.0"
-__all__ = ["AtomicPath", "Run", "atomic_path", "current"]
+__all__ = ["AtomicFolder", "AtomicPath", "Run", "atomic_dir", "atomic_path", "current"]
 
 _VERSION = 1
 _NEVER = float("inf")
@@ -65,6 +65,16 @@ def atomic_path(name: str | os.PathLike[str]) -> AtomicPath:
     writing does, FileNotFoundError where nothing was written.
     """
     return AtomicPath(name)
+
+
+def atomic_dir(name: str | os.PathLike[str]) -> AtomicFolder:
+    """Return a context manager that gives a temporary folder; when its block ends well, the folder becomes `name`, whole.
+
+    As `atomic_path`, for a checkpoint of several files: all of them are synced before the folder is renamed. One that stands under
+    that name is replaced in one step where the system can exchange two names, and removed after that; where it cannot, there is a
+    moment in which nothing stands under the name. Raises OSError as writing does.
+    """
+    return AtomicFolder(name)
 
 
 class Run:
@@ -117,6 +127,11 @@ class Run:
         return self._heard > self._answered
 
     @property
+    def ask(self) -> int:
+        """Return the number of the last ask that this process has heard of, 0 for none; it grows. No look is made."""
+        return self._heard
+
+    @property
     def stop_requested(self) -> bool:
         """Return whether the training is to stop once it has saved. It stays True.
 
@@ -145,6 +160,14 @@ class Run:
         self._answered = self._heard
         if self._looks and self._clock() >= self._look_at:
             self._look()
+
+    def answer(self, ask: int) -> None:
+        """Count the asks up to this number as heard and, by the next save, answered.
+
+        For processes that agree on one save: each is given the highest `ask` that any of them has heard, so that none asks for the
+        same save again. One that does not write the checkpoint calls it in place of `saved`.
+        """
+        self._heard, self._answered = max(self._heard, ask), max(self._answered, ask)
 
     def done(self) -> None:
         """Tell that the training is finished: however it ends now, no further link follows."""
@@ -309,6 +332,40 @@ class AtomicPath:
         _sync_tree(self._temporary)
         os.replace(self._temporary, self._target)
         _sync_folder(os.path.dirname(self._target))
+
+
+class AtomicFolder(AtomicPath):
+    """What `atomic_dir` returns: a temporary folder inside the block, the whole one after it."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> str:
+        os.makedirs(self._temporary)
+        return self._temporary
+
+    def _publish(self) -> None:
+        if not os.listdir(self._temporary):
+            raise FileNotFoundError(2, "nothing was written to the folder that atomic_dir gave", self._temporary)
+        _sync_tree(self._temporary)
+        if not os.path.lexists(self._target):
+            os.rename(self._temporary, self._target)
+        elif not _exchange(self._temporary, self._target):
+            aside = f"{self._temporary}.old.tmp"
+            os.rename(self._target, aside)
+            os.rename(self._temporary, self._target)
+            _remove(aside)
+        _sync_folder(os.path.dirname(self._target))
+
+
+def _exchange(one: str, other: str) -> bool:
+    """Let two names change places in one step; return False where the system, or the file system, cannot."""
+    try:
+        import ctypes
+
+        # renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE): Linux 3.15, glibc 2.28.
+        return ctypes.CDLL(None).renameat2(-100, os.fsencode(one), -100, os.fsencode(other), 2) == 0  # type: ignore[no-any-return]
+    except Exception:
+        return False
 
 
 def _keep_mode(old: str, new: str) -> None:

@@ -27,7 +27,7 @@ _NAME = r"\.?(?:ask|word)-(\d+)-(\d+)(?:[-.].*)?"
 
 
 class Ask(NamedTuple):
-    """What stands in an asking file. `stop` False means: save now and go on."""
+    """What stands in an asking file. `stop` False means: save now and go on. `ending`, for relays: the time is over."""
 
     link: int
     attempt: int
@@ -35,6 +35,7 @@ class Ask(NamedTuple):
     stop: bool
     reason: str
     at: float
+    ending: bool = False
 
 
 class Word(NamedTuple):
@@ -48,11 +49,12 @@ class Word(NamedTuple):
     facts: dict[str, Any]
 
 
-def ask(folder: str, link: int, attempt: int, *, stop: bool, reason: str) -> Ask:
+def ask(folder: str, link: int, attempt: int, *, stop: bool, reason: str, ending: bool = False) -> Ask:
     """Ask the training of one start to save, and with `stop` to end then. Raises OSError."""
     before = read_ask(folder, link, attempt)
     serial = before.serial + 1 if before is not None else 1
-    found = Ask(link, attempt, serial, stop or (before is not None and before.stop), reason, round(time.time(), 3))
+    stop, ending = stop or (before is not None and before.stop), ending or (before is not None and before.ending)
+    found = Ask(link, attempt, serial, stop, reason, round(time.time(), 3), ending)
     _write(folder, _ask_name(link, attempt), found._asdict())
     return found
 
@@ -65,7 +67,7 @@ def read_ask(folder: str, link: int, attempt: int) -> Ask | None:
     serial, stop = letter.get("serial"), letter.get("stop")
     if not isinstance(serial, int) or not isinstance(stop, bool):
         return None
-    return Ask(link, attempt, serial, stop, str(letter.get("reason", "")), _instant(letter.get("at")))
+    return Ask(link, attempt, serial, stop, str(letter.get("reason", "")), _instant(letter.get("at")), letter.get("ending") is True)
 
 
 def say(folder: str, link: int, attempt: int, kind: str, **facts: object) -> None:

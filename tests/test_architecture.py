@@ -18,7 +18,7 @@ FLOORS = [
     {"link", "templates"},
     {"chain", "checkpoints", "slurm"},
     {"plan", "early", "mailbox", "sites"},
-    {"words", "site"},
+    {"words", "site", "training"},
     {"durations", "errors", "demo", "__init__"},
 ]
 PURE_MAY_IMPORT = {"__future__", "collections", "enum", "typing", "re", "shlex", "itertools", "math", "json", "difflib", "ckptrun"}
@@ -93,6 +93,18 @@ def test_there_are_no_cycles() -> None:
 
     for module in graph:
         visit(module, ())
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.parent.name == "training"], ids=name_of)
+def test_what_is_copied_into_containers_stands_alone(path: Path) -> None:
+    """The adapters import of ckptrun what a training imports, and each other; their grammar is that of Python 3.8."""
+    ours = {one for one in imports_of(path) if one.split(".")[0] == "ckptrun"}
+    assert all(one == "ckptrun" or one.startswith("ckptrun.training.") for one in ours), ours
+    ast.parse(path.read_text(), feature_version=(3, 8))
+    top = {alias.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import) for alias in node.names}
+    assert not top & {"torch", "tensorflow", "keras", "lightning", "transformers", "numpy"}, (
+        "a framework is imported when it is used"
+    )
 
 
 PURE = [path for path in MODULES if (ast.get_docstring(ast.parse(path.read_text())) or "").startswith("PURE.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -22,9 +23,9 @@ def leftovers(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if path.name.startswith(".")]
 
 
-def die_at(line: int, name: Path) -> subprocess.CompletedProcess[str]:
+def die_at(line: int, name: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Save in a process that is killed at a line, or ends well where it has fewer lines."""
-    command = [sys.executable, "-I", "-S", str(CHILDREN / "dies_at_line.py"), str(MODULE), str(name), str(line)]
+    command = [sys.executable, "-I", "-S", str(CHILDREN / "dies_at_line.py"), str(MODULE), str(name), str(line), *words]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -134,3 +135,57 @@ def test_a_folder(tmp_path: Path) -> None:
             assert content == "2", error
     assert (tmp_path / "step-1" / "shard" / "0.bin").read_text() == "1"
     assert leftovers(tmp_path) == []
+
+
+def fill(folder: Path, content: str) -> None:
+    """Save a checkpoint of two files through atomic_dir."""
+    with ckptrun.atomic_dir(folder) as path:
+        Path(path, "shard").mkdir()
+        for name in ("state.bin", "shard/0.bin"):
+            Path(path, name).write_text(content)
+
+
+def contents(folder: Path) -> set[str]:
+    """Return what the files of a checkpoint say."""
+    return {path.read_text() for path in folder.rglob("*.bin")}
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+    """atomic_dir: new where none stands, exchanged with the one that stands, and nothing is left beside it."""
+    for content in ("1", "2"):
+        fill(tmp_path / "new" / "step-1", content)
+        assert contents(tmp_path / "new" / "step-1") == {content}
+        assert leftovers(tmp_path / "new") == []
+
+
+def test_a_folder_without_exchange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system cannot exchange two names the old folder is moved out of the way first."""
+    monkeypatch.setattr(ckptrun, "_exchange", lambda one, other: False)
+    test_a_folder_is_replaced_whole(tmp_path)
+
+
+def test_a_folder_that_was_not_finished(tmp_path: Path) -> None:
+    """An exception, or an empty folder: raised, the old checkpoint stands, the temporary is gone."""
+    fill(tmp_path / "step-1", "old")
+    with pytest.raises(ZeroDivisionError), ckptrun.atomic_dir(tmp_path / "step-1") as path:
+        Path(path, "state.bin").write_text("half")
+        raise ZeroDivisionError
+    with pytest.raises(FileNotFoundError, match="nothing was written"), ckptrun.atomic_dir(tmp_path / "step-1"):
+        pass
+    assert contents(tmp_path / "step-1") == {"old"} and leftovers(tmp_path) == []
+
+
+def test_a_folder_killed_at_every_line(tmp_path: Path) -> None:
+    """SIGKILL at each line of a save over a folder that stands: it is the old one or the new one, with all its files."""
+    name = tmp_path / "step-1"
+    seen: list[set[str]] = []
+    done = None
+    while done is None or done.returncode == -signal.SIGKILL:
+        shutil.rmtree(name, ignore_errors=True)
+        fill(name, "old")
+        done = die_at(len(seen) + 1, name, "--folder")
+        seen.append(contents(name))
+    assert done.returncode == 0, done.stderr
+    assert len(seen) > 30 and {"old"} in seen and {"new"} in seen
+    assert all(found in ({"old"}, {"new"}) for found in seen), seen
+    assert seen == sorted(seen, key=lambda found: found == {"new"})

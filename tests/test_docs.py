@@ -59,6 +59,8 @@ def test_readme_options_exist() -> None:
         "--editable",
         "--write",
         "--full",
+        "--wait",
+        "--nproc-per-node",
         "--all",
         "--script",
     }

@@ -95,6 +95,44 @@ def test_a_mailbox_that_vanishes_while_it_is_used(tmp_path: Path) -> None:
     assert not run.checkpoint_requested and run.stop_requested
 
 
+def test_a_full_disk_is_said_once(tmp_path: Path) -> None:
+    """No byte can be written to the mailbox, an ask stands in it: it is heard, all calls work, one sentence is said."""
+    (tmp_path / "mailbox").mkdir()
+    mailbox.ask(str(tmp_path / "mailbox"), 2, 1, stop=True, reason="r")
+    program = """
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+run = ckptrun.current()
+for step in range(3):
+    run.progress(step)
+    asked = run.checkpoint_requested, run.stop_requested
+    run.saved("ck")
+run.done()
+sys.stdout.write(str(asked))
+"""
+    done = run_alone(tmp_path / "t", program, **INSIDE, CKPTRUN_MAILBOX=str(tmp_path / "mailbox"))
+    assert (done.returncode, done.stdout.strip()) == (0, "(False, True)"), done.stderr
+    assert done.stderr.count("\n") == 1 and "File too large" in done.stderr
+    assert [path.name for path in (tmp_path / "mailbox").iterdir()] == ["ask-2-1"]
+
+
+def test_one_save_of_several_processes(tmp_path: Path) -> None:
+    """One of two has heard an ask; both answer it by its number, and the other does not ask for the same save again later."""
+    clock = Clock()
+    first, second = training(tmp_path, clock), training(tmp_path, clock)
+    assert not second.checkpoint_requested
+    mailbox.ask(str(tmp_path), 2, 1, stop=False, reason="r")
+    assert first.checkpoint_requested and (first.ask, second.ask) == (1, 0)
+    for run in (first, second):
+        run.answer(max(first.ask, second.ask))
+    clock.now += 5.0
+    assert not first.checkpoint_requested and not second.checkpoint_requested
+    mailbox.ask(str(tmp_path), 2, 1, stop=True, reason="r")
+    clock.now += 5.0
+    assert first.checkpoint_requested and second.checkpoint_requested and second.stop_requested
+
+
 def test_odd_arguments_do_not_stop_a_training(tmp_path: Path) -> None:
     """A step that is no number, a path that is none: what cannot be told is left out."""
     run = training(tmp_path, Clock())
@@ -234,7 +272,23 @@ first_step = load(os.environ["CKPTRUN_CHECKPOINT"]).step if os.environ["CKPTRUN_
 IN_3_8 = {
     "os": {
         *("O_CLOEXEC", "O_CREAT", "O_EXCL", "O_NONBLOCK", "O_RDONLY", "O_WRONLY", "PathLike", "_Environ", "chmod", "close"),
-        *("environ", "fsdecode", "fsync", "getpid", "makedirs", "open", "path", "read", "readlink", "replace", "stat", "uname"),
+        *(
+            "environ",
+            "fsdecode",
+            "fsencode",
+            "listdir",
+            "rename",
+            "fsync",
+            "getpid",
+            "makedirs",
+            "open",
+            "path",
+            "read",
+            "readlink",
+            "replace",
+            "stat",
+            "uname",
+        ),
         *("unlink", "urandom", "walk", "write"),
     },
     "time": {"monotonic", "time"},
@@ -242,6 +296,7 @@ IN_3_8 = {
     "atexit": {"register"},
     "errno": {"EACCES", "EINVAL", "ENOTSUP", "EPERM"},
     "shutil": {"rmtree"},
+    "ctypes": {"CDLL"},
 }
 
 

@@ -13,6 +13,7 @@ import click
 from ckptrun import durations
 from ckptrun.chain import inspect
 from ckptrun.chain.model import Chain, Link
+from ckptrun.cli.chain_save import save
 
 ENDED = {
     "complete": "finished",
@@ -31,6 +32,9 @@ COLOURS = {"complete": "green", "running": "cyan", "failed": "red", "lost": "red
 @click.group(short_help="List chains and show what happened in them.")
 def chain() -> None:
     """List chains and show what happened in them."""
+
+
+chain.add_command(save)
 
 
 @chain.command("list")

@@ -79,6 +79,11 @@ def _foreign(one: Queued) -> bool:
     return "/chains/" in one.command and "/links/" in one.command
 
 
+def running_job(folder: ChainFolder) -> str | None:
+    """Return the job of a chain that is at work, None for none. Raises Refused where the controller does not answer."""
+    return next((one.job for one, _ in jobs_of(folder, run(answered_queue())) if one.at_work), None)
+
+
 class Onlooker:
     """Tells what of a chain lives. The queue is asked once, and only if a chain of jobs has not ended."""
 

@@ -21,7 +21,7 @@ class Post:
         self._folder, self._link, self._attempt = folder, link, attempt
         self._words = mailbox.Words(folder, link, attempt)
         self._serial = 0
-        self._failed = False
+        self._failed = self._ending = False
         self._saved_at: list[float] = []
         self._newest: Checkpoint | None = None
 
@@ -43,12 +43,12 @@ class Post:
         return True
 
     def tell_relays_to_end(self, reason: str) -> None:
-        """Tell the relays, if there are any, that their trainings have had their time: a second letter means that."""
-        if self.relays_hear() is None:
+        """Tell the relays, if there are any, that their trainings have had their time."""
+        if self._ending or self.relays_hear() is None:
             return
         try:
-            while self._serial < 2:
-                self._serial = mailbox.ask(self._folder, self._link, self._attempt, stop=True, reason=reason).serial
+            self._serial = mailbox.ask(self._folder, self._link, self._attempt, stop=True, reason=reason, ending=True).serial
+            self._ending = True
         except OSError:
             return  # they end by themselves at the end time
 
@@ -69,7 +69,7 @@ class Post:
         """
         if self.relays_hear() is Hearing.HEARS:
             return True
-        ready = [word for word in self._words.read() if word.kind == "ready" and _lives(word)]
+        ready = [word for word in self._words.read() if word.kind == "ready" and lives(word)]
         return any(word.facts.get("looks") is True or not saves_unasked for word in ready)
 
     def has_heard(self) -> bool:
@@ -101,7 +101,7 @@ def _status(word: Word) -> Status:
     return Status(code if isinstance(code, int) else 1, None)
 
 
-def _lives(word: Word) -> bool:
+def lives(word: Word) -> bool:
     """Return whether the process that said this lives. In another pid namespace, or on another host, it is believed to."""
     if word.host != mailbox.host() or word.facts.get("namespace") != _namespace():
         return True

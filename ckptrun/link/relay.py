@@ -2,8 +2,9 @@
 
 Rules of this file. A relay decides nothing: it submits nothing and takes no turn. It is asked by the leader's file, by USR1, or by
 Slurm's TERM, whichever comes first; a second TERM is no reason to end the training, because Slurm sends two at a time limit, and
-its SIGKILL comes by itself. A second letter of the leader's means that the training has had its time. What its training can be
-told, and how it ended, it says in the mailbox.
+its SIGKILL comes by itself. A letter that says `ending` means that the training has had its time. One without `stop` is for
+trainings that look for it: no signal says "save and go on". What its training can be told, and how it ended, it says in
+the mailbox.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class RelayDesk(LeafDesk):
     def __init__(self, lead: Lead, root: Callable[[], int]) -> None:
         self._lead, self._root = lead, root
         self._look_at = self._tell_at = 0.0
-        self._serial = 0
+        self._said = False, False
         self._hearing: Hearing | None = None
 
     def due_at(self) -> float | None:
@@ -70,12 +71,13 @@ class RelayDesk(LeafDesk):
             self._tell_at = now + (HEARING_EVERY_S if self._hearing is Hearing.HEARS else LETTERS_EVERY_S)
             self._tell()
         asked = mailbox.read_ask(self._lead.mailbox, self._lead.link, self._lead.attempt)
-        if asked is None or asked.serial <= self._serial:
+        said = (asked.stop, asked.ending) if asked is not None else (False, False)
+        if asked is None or said <= self._said:
             return ()
-        first, self._serial = self._serial == 0, asked.serial
+        self._said = said
         reason = Reason(Course.GO_ON, f"the leader asks ({asked.reason})")
         heard = events.SignalReceived(now, USR1, reason=reason)
-        return (heard,) if first and asked.serial == 1 else (heard, events.TermDue(now))
+        return (heard, events.TermDue(now)) if asked.ending else (heard,)
 
     def _tell(self) -> None:
         hearing = audience(process_tree.read(), self._root(), self._lead.wanted).hearing

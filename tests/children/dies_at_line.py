@@ -1,6 +1,7 @@
-"""Save through atomic_path and die by SIGKILL at the N-th line that runs, here or in the module: `dies_at_line.py MODULE NAME N`.
+"""Save through the module and die by SIGKILL at the N-th line that runs: `dies_at_line.py MODULE NAME N [--folder]`.
 
-It writes the content "new" over NAME. Where the save has fewer than N lines it ends well.
+It writes the content "new" over NAME, with --folder into two files of the folder NAME; the lines of this file count, too. Where the
+save has fewer than N lines it ends well.
 """
 
 import importlib.util
@@ -27,9 +28,16 @@ def trace(frame, event, _argument):
 
 sys.settrace(trace)
 sys._getframe().f_trace = trace
-with ckptrun.atomic_path(name) as path, open(path, "w") as file:
-    file.write("n")
-    file.flush()
-    file.write("ew")
+if "--folder" in sys.argv:
+    with ckptrun.atomic_dir(name) as path:
+        os.mkdir(os.path.join(path, "shard"))
+        for part in ("state.bin", "shard/0.bin"):
+            with open(os.path.join(path, part), "w") as file:
+                file.write("new")
+else:
+    with ckptrun.atomic_path(name) as path, open(path, "w") as file:
+        file.write("n")
+        file.flush()
+        file.write("ew")
 sys._getframe().f_trace = None
 sys.settrace(None)

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 import ckptrun as module
-from ckptrun import mailbox
 from tests import install_debian
 from tests.end_to_end.harness import PROGRAMS, Ckptrun
 from tests.end_to_end.test_ends import counter, steps_of
@@ -108,19 +107,44 @@ def test_done_is_complete_whatever_the_code(ckptrun: Ckptrun) -> None:
 
 
 def test_save_now_and_go_on(ckptrun: Ckptrun) -> None:
-    """An ask that is no stop, written from outside: one save, the counting goes on, the end is its own."""
-    running = ckptrun.start("--checkpoint", "ck", "--", *api_counter(60, 0.1))
+    """`chain save`: one save, said with its path when it stands; the counting goes on, the end is its own."""
+    running = ckptrun.start("--chain", "c", "--checkpoint", "ck", "--", *api_counter(60, 0.1))
     running.until(r"^step 3$")
-    (folder,) = ckptrun.home.glob("chains/*/mailbox")
-    mailbox.ask(str(folder), 1, 1, stop=False, reason="a person wants a checkpoint")
+    said = ckptrun.run("chain", "save", "c", code=0).stdout
     running.until(r"^asked at")
     saved = int(running.until(r"^saved (\d+)")[1])
     assert int(running.until(r"^step (\d+)")[1]) == saved + 1
-    words = {word.kind: word for word in mailbox.words(str(folder), 1, 1)}
-    assert words["saved"].heard == 1 and words["saved"].facts["step"] == saved
+    assert re.fullmatch(rf"saved {ckptrun.folder}/ck/step-0*{saved}.json, .* after the ask; the training goes on\n", said)
     output = running.end(code=0)
     assert output.count("asked at") == 1
     assert steps_of(output) == list(range(1, 61))
+    assert "nothing of chain c runs" in ckptrun.run("chain", "save", "c", code=125).stderr
+
+
+def test_save_now_is_followed_by_save_and_stop(ckptrun: Ckptrun) -> None:
+    """A save in between, asked for by a person, changes nothing of the ask at the checkpoint time."""
+    running = ckptrun.start(
+        "--chain", "c", "--time-limit", "12s", "--margin", "3s", "--checkpoint", "ck", "--", *api_counter(100, 0.1)
+    )
+    running.until(r"^step 3$")
+    ckptrun.run("chain", "save", "c", code=0)
+    output = running.end(code=0)
+    assert steps_of(output) == list(range(1, 101))
+    assert set(ckptrun.outcomes()) == {"continued", "complete"}
+    assert all(event["by_file"] for event in ckptrun.events("asked"))
+
+
+def test_save_now_to_one_that_cannot_hear(ckptrun: Ckptrun) -> None:
+    """One that does not import ckptrun: refused, nothing is asked. One that never looks: said, 75, and it goes on undisturbed."""
+    running = ckptrun.start("--chain", "deaf", "--", *counter(20, 0.2))
+    running.until(r"^step 1$")
+    assert "does not say that it listens" in ckptrun.run("chain", "save", "deaf", code=125).stderr
+    assert steps_of(running.end(code=0)) == list(range(1, 21))
+    running = ckptrun.start("--chain", "blind", "--checkpoint", "ck", "--", *api_counter(60, 0.2, "--blind"))
+    running.until(r"^step 21$")
+    assert "has never looked for an ask" in ckptrun.run("chain", "save", "blind", "--wait", "1s", code=75).stderr
+    assert "60: write 60s" in ckptrun.run("chain", "save", "blind", "--wait", "60", code=2).stderr
+    assert steps_of(running.end(code=0)) == list(range(21, 61))
 
 
 def test_progress_is_seen_without_checkpoints(ckptrun: Ckptrun) -> None:
@@ -196,3 +220,37 @@ def test_ctrl_c_reaches_a_training_that_imports_ckptrun(ckptrun: Ckptrun) -> Non
     running.send(signal.SIGINT)
     running.end(code=130)
     assert ckptrun.outcomes() == ["cancelled"]
+
+
+ADAPTED = """
+import sys, time
+import ckptrun
+from ckptrun.training.plain import Checkpoint
+print("module", ckptrun.__file__, flush=True)
+checkpoint = Checkpoint("ck/data.json")
+data = checkpoint.load({"step": 0})
+while data["step"] < 60:
+    time.sleep(0.1)
+    data["step"] += 1
+    print("step", data["step"], flush=True)
+    if checkpoint.step(data, data["step"], 60):
+        sys.exit()
+checkpoint.done()
+"""
+
+
+def test_an_adapter_in_a_container(ckptrun: Ckptrun, bwrap: str) -> None:
+    """The module and the folder of adapters are mounted, the rest of ckptrun is not there: each step once, complete."""
+    (ckptrun.folder / "adapted.py").write_text(ADAPTED)
+    package = Path(module.__file__).parent
+    mounts = ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", str(ROOT)]
+    mounts += ["--bind", str(ckptrun.folder), str(ckptrun.folder), "--setenv", "PYTHONPATH", f"{ROOT}/mounted"]
+    mounts += ["--ro-bind", str(package / "__init__.py"), f"{ROOT}/mounted/ckptrun/__init__.py"]
+    mounts += ["--ro-bind", str(package / "training"), f"{ROOT}/mounted/ckptrun/training"]
+    text = 'exec "$0" --unshare-pid "$@" --bind "$CKPTRUN_MAILBOX" "$CKPTRUN_MAILBOX" ' + os.path.realpath(sys.executable)
+    command = ["bash", "-c", f"{text} {ckptrun.folder}/adapted.py", bwrap, *mounts]
+    done = ckptrun.run(*LINKS_OF_6S, "--checkpoint", "ck", "--", *command, code=0)
+    assert steps_of(done.stdout) == list(range(1, 61))
+    assert set(re.findall(r"^module (.*)", done.stdout, re.MULTILINE)) == {f"{ROOT}/mounted/ckptrun/__init__.py"}
+    assert len(ckptrun.outcomes()) >= 2 and ckptrun.outcomes()[-1] == "complete"
+    assert all(event["by_file"] and not event["delivered"] for event in ckptrun.events("asked"))

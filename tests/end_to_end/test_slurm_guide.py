@@ -42,7 +42,7 @@ def over_jobs(
             return tried
         else:
             limit_s *= 0.6
-    raise AssertionError(f"never {least} jobs: {outcomes} at last, and next would be a limit of {limit_s} s")
+    raise AssertionError(f"never {least} jobs: {outcomes} at last, and next would be a limit of {limit_s} s\n{tried.story()}")
 
 
 # In front of a job's training, once there is something to resume from: what a writer that died would have left.

@@ -1,0 +1,585 @@
+"""Checkpoints of a PyTorch training that resume exactly, in one process and on all ranks of `torch.distributed`.
+
+    from ckptrun.training.pytorch import Checkpoints, ResumableLoader
+
+    loader = ResumableLoader(DataLoader(data, batch_size=64, shuffle=True))
+    checkpoints = Checkpoints("checkpoints", model=model, optimizer=optimizer, scheduler=scheduler, loader=loader)
+    checkpoints.resume()
+    for epoch in range(loader.epoch, EPOCHS):
+        for batch in loader:
+            train(batch)
+            if checkpoints.step():  # saves when it was asked; True: stop
+                sys.exit()
+    checkpoints.done()
+
+Rules of this file. It imports `ckptrun` and PyTorch, nothing else of ckptrun, so that it can be copied into a container beside
+`ckptrun.py`. All ranks make every call, in the same order. What all of them must do at the same step is agreed on in a process
+group of its own, on the CPU, and only at steps that each rank knows beforehand: so no rank ever waits for a vote that another does
+not join.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, NamedTuple, Protocol
+
+import ckptrun
+
+_FORMAT = 1
+_NAME = re.compile(r"step-(\d{7,})(\.pt)?")
+# A vote costs some tenths of a millisecond. One a second is never felt; the bound keeps steps that suddenly become slow from
+# putting the next vote off for minutes.
+_VOTE_EVERY_S = 1.0
+_MOST_STEPS_WITHOUT_VOTE = 50
+# A rank may validate for hours; one that dies is noticed at once by its closed connection.
+_PATIENCE = timedelta(days=7)
+
+
+class Stateful(Protocol):
+    """What can be saved: a model, an optimizer, a scheduler, a GradScaler, a ResumableLoader, an object of your own."""
+
+    def state_dict(self) -> Any:
+        """Return what is to be saved: tensors, numbers, texts, and lists and dictionaries of them."""
+
+    def load_state_dict(self, state_dict: Any, /) -> Any:
+        """Take back what `state_dict` returned."""
+
+
+class Checkpoints:
+    """The checkpoints of one training: `FOLDER/step-0000012.pt`, for sharded models (FSDP) the folder `FOLDER/step-0000012`.
+
+    `parts` are saved and restored under their names. `every`: save after so many steps, too; 0 saves only when asked. `keep`: how
+    many checkpoints stay. `weights_only` is what `torch.load` is given; True executes nothing that stands in a file.
+    """
+
+    def __init__(self, folder: str, *, every: int = 0, keep: int = 2, weights_only: bool = True, **parts: Stateful) -> None:
+        self.folder, self.steps = folder, 0
+        self._every, self._keep, self._weights_only = every, keep, weights_only
+        self._parts = parts
+        self._run = ckptrun.current()
+        self._ranks = Ranks()
+        self._vote = Vote(self._run, self._ranks)
+        self._saved_at: int | None = None
+        self._sharded = _sharded(parts)
+
+    def resume(self) -> int:
+        """Restore the newest checkpoint, if there is one; return how many steps are done.
+
+        Raises what `torch.load` and `load_state_dict` raise: a checkpoint of another model is no reason to begin anew.
+        """
+        path = self._ranks.from_first(self._ranks.first_does(self._newest))
+        if path is None:
+            return 0
+        common, own = self._load_sharded(path) if os.path.isdir(path) else self._load_file(path)
+        self.steps = self._saved_at = int(common["step"])
+        for name, state in common["parts"].items():
+            self._part(name, path).load_state_dict(state)
+        if own is None:
+            _say(f"{path} was saved by {common['ranks']} ranks and is read by {self._ranks.count}: random states begin anew")
+            return self.steps
+        for name, state in own["parts"].items():
+            self._part(name, path).load_state_dict(state)
+        set_random_state(own["random"])
+        return self.steps
+
+    def step(self, total: int | None = None) -> bool:
+        """Count a step that is done, save if that was asked for; return whether to stop now."""
+        self.steps += 1
+        if self._ranks.number == 0:
+            self._run.progress(self.steps, total)
+        wanted = self._vote.take(self.steps)
+        if wanted.save or (self._every and self.steps % self._every == 0):
+            self.save(wanted)
+        return wanted.stop
+
+    def ask(self) -> None:
+        """Ask for a save and a stop at the next vote: for a signal handler of your own, on any rank."""
+        self._vote.own_ask = True
+
+    def save(self, wanted: Wanted | None = None) -> str:
+        """Save now, and return the path. All ranks call it at the same step. Raises on all of them where it fails."""
+        name = os.path.join(self.folder, f"step-{self.steps:07d}{'' if self._sharded else '.pt'}")
+        if self._saved_at != self.steps:
+            self._save_sharded(name) if self._sharded else self._save_file(name)
+            self._saved_at = self.steps
+        if wanted is not None:
+            self._run.answer(wanted.ask)
+        if self._ranks.number == 0:
+            self._run.saved(name)
+            self._remove_old()
+        return name
+
+    def done(self) -> None:
+        """Say that the training is finished: no further link follows."""
+        self._run.done()
+
+    # --- one file, written by the first rank
+
+    def _save_file(self, name: str) -> None:
+        everybody = self._ranks.to_first(self._own_state())
+
+        def write() -> None:
+            import torch
+
+            state = {**self._common_state(), "each": everybody}
+            if self._saved_at is None:
+                self._check_plain(state)
+            with ckptrun.atomic_path(name) as path:
+                torch.save(state, path)
+
+        self._ranks.first_does(write)
+
+    def _load_file(self, path: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        import torch
+
+        state = torch.load(path, map_location="cpu", weights_only=self._weights_only)
+        same = state["ranks"] == self._ranks.count
+        return state, state["each"][self._ranks.number] if same else None
+
+    def _common_state(self) -> dict[str, Any]:
+        parts = {
+            name: _unwrapped(part).state_dict()
+            for name, part in self._parts.items()
+            if name not in self._sharded and not _is_of_one_rank(part)
+        }
+        return {"format": _FORMAT, "step": self.steps, "ranks": self._ranks.count, "parts": parts}
+
+    def _own_state(self) -> dict[str, Any]:
+        parts = {name: part.state_dict() for name, part in self._parts.items() if _is_of_one_rank(part)}
+        return {"random": random_state(), "parts": parts}
+
+    def _check_plain(self, state: Any) -> None:
+        """Raise at the first save, not in the next link, where `weights_only` would refuse to load what was saved."""
+        import io
+
+        import torch
+
+        file = io.BytesIO()
+        torch.save(_without_tensors(state), file)
+        file.seek(0)
+        torch.load(file, weights_only=self._weights_only)
+
+    # --- a folder, written by all ranks
+
+    def _save_sharded(self, name: str) -> None:
+        import torch
+        from torch.distributed import checkpoint
+
+        folder = ckptrun.atomic_dir(name)
+        temporary = self._ranks.from_first(self._ranks.first_does(folder.__enter__))
+        try:
+            checkpoint.save(self._sharded_state(), checkpoint_id=temporary, process_group=self._ranks.group)
+            own = {**self._own_state(), "common": self._common_state()}
+            torch.save(own, os.path.join(temporary, f"rank-{self._ranks.number}.pt"))
+            failed: BaseException | None = None
+        except Exception as error:
+            failed = error
+        try:
+            self._ranks.all_or_none(failed)
+        except Exception as error:
+            folder.__exit__(type(error), error, None)
+            raise
+        self._ranks.first_does(lambda: folder.__exit__(None, None, None))
+
+    def _load_sharded(self, path: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        import torch
+        from torch.distributed import checkpoint
+        from torch.distributed.checkpoint.state_dict import set_state_dict
+
+        state = self._sharded_state()
+        planner = _planner(self._weights_only)
+        checkpoint.load(state, checkpoint_id=path, process_group=self._ranks.group, planner=planner)
+        model, optimizers = self._sharded_parts()
+        set_state_dict(model, optimizers, model_state_dict=state["model"], optim_state_dict=state["optimizers"])
+        names = (os.path.join(path, f"rank-{number}.pt") for number in (self._ranks.number, 0))
+        file = next(name for name in names if os.path.exists(name))
+        own = torch.load(file, map_location="cpu", weights_only=self._weights_only)
+        same = own["common"]["ranks"] == self._ranks.count
+        return own["common"], own if same else None
+
+    def _sharded_parts(self) -> tuple[Any, list[Any]]:
+        import torch
+
+        models = [part for part in self._parts.values() if _is_sharded(part)]
+        if len(models) != 1:
+            raise ValueError(f"one sharded model can be saved, not {len(models)}")
+        return models[0], [part for part in self._parts.values() if isinstance(part, torch.optim.Optimizer)]
+
+    def _sharded_state(self) -> dict[str, Any]:
+        from torch.distributed.checkpoint.state_dict import get_state_dict
+
+        model, optimizers = self._sharded_parts()
+        of_model, of_optimizers = get_state_dict(model, optimizers)
+        return {"model": of_model, "optimizers": of_optimizers}
+
+    # --- which one
+
+    def _newest(self) -> str | None:
+        """Return what ckptrun verified where it is one of ours, else the newest of our folder."""
+        told = self._run.checkpoint
+        if told is not None and _NAME.fullmatch(os.path.basename(told)):
+            return told
+        found = self._all()
+        return os.path.join(self.folder, found[-1]) if found else None
+
+    def _all(self) -> list[str]:
+        try:
+            names = os.listdir(self.folder)
+        except FileNotFoundError:
+            return []
+        matches = (found for name in names if (found := _NAME.fullmatch(name)))
+        return [found[0] for found in sorted(matches, key=lambda found: int(found[1]))]
+
+    def _remove_old(self) -> None:
+        import shutil
+
+        # What is newer than this save belongs to a training that stood here before: it is not ours to remove.
+        ours = [name for name in self._all() if int(_NAME.fullmatch(name)[1]) <= self.steps]  # type: ignore[index]
+        for name in ours[: -self._keep]:
+            path = os.path.join(self.folder, name)
+            if os.path.isdir(path):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                os.unlink(path)
+
+    def _part(self, name: str, path: str) -> Stateful:
+        if name not in self._parts:
+            raise ValueError(f"{path} holds a {name!r}; Checkpoints was given {', '.join(self._parts)}")
+        part: Stateful = _unwrapped(self._parts[name])
+        return part
+
+
+# --- all ranks
+
+
+class Wanted(NamedTuple):
+    """What all ranks have agreed on; `ask` is the highest number of an ask that any of them has heard of."""
+
+    save: bool = False
+    stop: bool = False
+    ask: int = 0
+
+
+class Ranks:
+    """The ranks of `torch.distributed`, or the one process there is. A collective call is made by all of them."""
+
+    def __init__(self) -> None:
+        import torch.distributed as dist
+
+        self.number, self.count, self.group = 0, 1, None
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            self.number, self.count = dist.get_rank(), dist.get_world_size()
+            self.group = dist.new_group(backend="gloo", timeout=_PATIENCE)
+
+    def highest(self, numbers: list[float]) -> list[float]:
+        """Return the highest of each number over all ranks. Collective."""
+        if self.count == 1:
+            return numbers
+        import torch
+        import torch.distributed as dist
+
+        found = torch.tensor(numbers, dtype=torch.float64)
+        dist.all_reduce(found, op=dist.ReduceOp.MAX, group=self.group)
+        return [float(one) for one in found]
+
+    def from_first(self, value: Any) -> Any:
+        """Return the first rank's value. Collective."""
+        if self.count == 1:
+            return value
+        import torch.distributed as dist
+
+        box = [value]
+        dist.broadcast_object_list(box, src=0, group=self.group)
+        return box[0]
+
+    def to_first(self, value: Any) -> list[Any]:
+        """Return the values of all ranks on the first one, an empty list on the others. Collective."""
+        if self.count == 1:
+            return [value]
+        import torch.distributed as dist
+
+        box: list[Any] = [None] * self.count if self.number == 0 else []
+        dist.gather_object(value, box or None, dst=0, group=self.group)
+        return box
+
+    def first_does(self, act: Callable[[], Any]) -> Any:
+        """Let the first rank act while the others wait; raise on all ranks where that fails. Collective."""
+        result, failed = None, None
+        if self.number == 0:
+            try:
+                result = act()
+            except Exception as error:
+                failed = error
+        self.all_or_none(failed)
+        return result
+
+    def all_or_none(self, failed: BaseException | None) -> None:
+        """Raise on all ranks where one has failed: the others would wait for it in their next collective call. Collective."""
+        anywhere = self.highest([float(failed is not None)])[0]
+        if failed is not None:
+            raise failed
+        if anywhere:
+            raise RuntimeError("another rank has failed; what it raised says why")
+
+
+class Vote:
+    """Whether to save and to stop, agreed on by all ranks at steps that each of them knows.
+
+    The next vote's step follows from the last vote's result, which is the same on all ranks: about one a second by the slowest of
+    them. Without other ranks every step is one, and costs a look at a clock.
+    """
+
+    def __init__(self, run: ckptrun.Run, ranks: Ranks) -> None:
+        self.own_ask = False
+        self._run, self._ranks = run, ranks
+        self._next = self._last = 0
+        self._last_at: float | None = None
+
+    def take(self, step: int) -> Wanted:
+        """Return what all ranks want after this step. Collective at the steps of a vote, else free."""
+        if self._ranks.count == 1:
+            return self._own()
+        if step < self._next:
+            return Wanted()
+        now = time.monotonic()
+        seconds = (now - self._last_at) / max(1, step - self._last) if self._last_at is not None else 0.0
+        own = self._own()
+        save, stop, ask, slowest = self._ranks.highest([float(own.save), float(own.stop), float(own.ask), seconds])
+        self._last, self._last_at = step, time.monotonic()
+        self._next = step + (min(_MOST_STEPS_WITHOUT_VOTE, max(1, int(_VOTE_EVERY_S / slowest))) if slowest > 0 else 1)
+        return Wanted(save > 0, stop > 0, int(ask))
+
+    def _own(self) -> Wanted:
+        save = self._run.checkpoint_requested or self.own_ask
+        stop = self._run.stop_requested or self.own_ask
+        return Wanted(save, stop, self._run.ask) if save or stop else Wanted()
+
+
+# --- the place in the data
+
+
+class ResumableLoader:
+    """A DataLoader that goes on in the middle of an epoch, in the same order, without reading what was trained on before.
+
+    `epoch` counts the epochs that are over; `for epoch in range(loader.epoch, EPOCHS): for batch in loader:` resumes. The order of
+    an epoch is what the wrapped loader makes of the random state at its beginning, which is kept. `set_epoch` of a
+    DistributedSampler is called. A loader of another kind, or of an IterableDataset, is read from its beginning and what was
+    trained on is passed over.
+    """
+
+    of_each_rank = True
+
+    def __init__(self, loader: Any) -> None:
+        self.epoch = self.place = 0
+        self._loader = loader
+        self._began: dict[str, Any] | None = None
+        self._resumed: dict[str, Any] | None = None
+
+    def __len__(self) -> int:
+        """Return the batches of a whole epoch."""
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Return the batches of this epoch that are left, or of a new one."""
+        resumed, self._resumed = self._resumed, None
+        for sampler in self._samplers():
+            if hasattr(sampler, "set_epoch"):
+                sampler.set_epoch(self.epoch)
+        if resumed is not None and resumed["place"] == 0:  # saved between two epochs: nothing has been drawn for this one
+            self._set_states(resumed["now"])
+        if resumed is None or resumed["place"] == 0:
+            self.place, self._began = 0, self._states()
+            source = iter(self._loader)
+        else:
+            self._began = resumed["began"]
+            self._set_states(resumed["began"])
+            source = iter(self._rest(self.place, lambda: self._set_states(resumed["now"])))
+        for batch in source:
+            self.place += 1
+            yield batch
+        self.epoch, self.place, self._began = self.epoch + 1, 0, None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the place, and the random states at the epoch's beginning and now."""
+        if self._resumed is not None:
+            return self._resumed
+        return {"epoch": self.epoch, "place": self.place, "began": self._began, "now": self._states()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there, when the loader is next iterated over."""
+        self.epoch, self.place, self._resumed = state_dict["epoch"], state_dict["place"], state_dict
+
+    def _rest(self, place: int, reached: Callable[[], None]) -> Any:
+        """Return the loader from a place on; `reached` is called before the first of its batches is read."""
+        import torch.utils.data as data
+
+        loader = self._loader
+        known = isinstance(loader, data.DataLoader) and not isinstance(loader.dataset, data.IterableDataset)
+        if not known or loader.batch_sampler is None:
+            return _passed_over(loader, place, reached)
+        same = ("num_workers", "collate_fn", "pin_memory", "timeout", "worker_init_fn", "multiprocessing_context", "generator")
+        options = {name: getattr(loader, name) for name in same}
+        if loader.num_workers:
+            options["prefetch_factor"] = loader.prefetch_factor
+        return data.DataLoader(loader.dataset, batch_sampler=_From(loader.batch_sampler, place, reached), **options)
+
+    def _samplers(self) -> list[Any]:
+        batches = getattr(self._loader, "batch_sampler", None)
+        found = (getattr(self._loader, "sampler", None), batches, getattr(batches, "sampler", None))
+        return list({id(one): one for one in found if one is not None}.values())
+
+    def _generators(self) -> list[Any]:
+        found = [getattr(one, "generator", None) for one in (self._loader, *self._samplers())]
+        return list({id(one): one for one in found if one is not None}.values())
+
+    def _states(self) -> dict[str, Any]:
+        return {"random": random_state(), "generators": [one.get_state() for one in self._generators()]}
+
+    def _set_states(self, states: dict[str, Any]) -> None:
+        set_random_state(states["random"])
+        for generator, state in zip(self._generators(), states["generators"]):  # noqa: B905  # Python 3.8 knows no `strict`
+            generator.set_state(state)
+
+
+class Values(SimpleNamespace):
+    """Numbers and texts of the program's own: `values = Values(best=0.0)`, `values.best = 0.9`; restored with the rest."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return them."""
+        return dict(vars(self))
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take them back."""
+        vars(self).update(state_dict)
+
+
+class _From:
+    """A batch sampler from a place on.
+
+    The passing over happens when the first batch is wanted: a DataLoader draws from the random state before it asks its sampler,
+    which may draw, too, and an uninterrupted epoch did both in this order.
+    """
+
+    def __init__(self, sampler: Any, place: int, reached: Callable[[], None]) -> None:
+        self._sampler, self._place, self._reached = sampler, place, reached
+
+    def __len__(self) -> int:
+        return max(0, len(self._sampler) - self._place)
+
+    def __iter__(self) -> Iterator[Any]:
+        return _passed_over(self._sampler, self._place, self._reached)
+
+
+def _passed_over(source: Any, place: int, reached: Callable[[], None]) -> Iterator[Any]:
+    found = iter(source)
+    for _ in range(place):
+        next(found, None)
+    reached()
+    yield from found
+
+
+# --- random states
+
+
+def random_state() -> dict[str, Any]:
+    """Return the states of Python's, NumPy's (where it is loaded), PyTorch's and CUDA's generators, as plain values."""
+    import torch
+
+    found: dict[str, Any] = {"python": random.getstate(), "torch": torch.get_rng_state()}
+    if "numpy" in sys.modules:
+        state = sys.modules["numpy"].random.get_state(legacy=False)
+        # Lists instead of arrays: torch.load reads them with weights_only.
+        found["numpy"] = {**state, "state": {**state["state"], "key": state["state"]["key"].tolist()}}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        found["cuda"] = torch.cuda.get_rng_state_all()
+    return found
+
+
+def set_random_state(found: dict[str, Any]) -> None:
+    """Set the generators to what `random_state` returned. CUDA's are set where there are as many devices."""
+    import torch
+
+    random.setstate(found["python"])
+    torch.set_rng_state(found["torch"])
+    if "numpy" in found:
+        import numpy
+
+        key = numpy.array(found["numpy"]["state"]["key"], dtype=numpy.uint32)
+        numpy.random.set_state({**found["numpy"], "state": {**found["numpy"]["state"], "key": key}})
+    states = found.get("cuda", [])
+    if states and torch.cuda.is_available():
+        if len(states) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(states)
+        else:
+            _say(f"saved with {len(states)} GPUs, read with {torch.cuda.device_count()}: their random states begin anew")
+
+
+def _is_of_one_rank(part: Any) -> bool:
+    return bool(getattr(part, "of_each_rank", False))
+
+
+def _sharded(parts: dict[str, Any]) -> list[str]:
+    """Return the names of a model that lies in parts on several ranks, and of its optimizers; none where each rank has all."""
+    import torch
+
+    if not any(_is_sharded(part) for part in parts.values()):
+        return []
+    return [name for name, part in parts.items() if _is_sharded(part) or isinstance(part, torch.optim.Optimizer)]
+
+
+def _is_sharded(part: Any) -> bool:
+    import torch
+
+    if not isinstance(part, torch.nn.Module):
+        return False
+    # By their names: both classes would have to be imported for every training that has neither.
+    wrapped = any(type(module).__name__ == "FullyShardedDataParallel" for module in part.modules())
+    return wrapped or any(type(one).__name__ == "DTensor" for one in part.parameters())
+
+
+def _planner(weights_only: bool) -> Any:
+    """Return a planner that reads what is no tensor as `torch.load` does with `weights_only`; PyTorch's own does without."""
+    import torch
+    from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
+
+    class Planner(DefaultLoadPlanner):  # type: ignore[misc]
+        def load_bytes(self, read_item: Any, value: Any) -> None:
+            import io
+
+            plain = torch.load(value, weights_only=weights_only)
+            again = io.BytesIO()
+            torch.save(plain, again)
+            again.seek(0)
+            super().load_bytes(read_item, again)
+
+    return Planner()
+
+
+def _unwrapped(part: Any) -> Any:
+    """Return the model inside DistributedDataParallel: its checkpoint can be read without it, too."""
+    import torch
+
+    return part.module if isinstance(part, torch.nn.parallel.DistributedDataParallel) else part
+
+
+def _without_tensors(value: Any) -> Any:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return None
+    if isinstance(value, dict):
+        return type(value)({name: _without_tensors(one) for name, one in value.items()})
+    if type(value) in (list, tuple):
+        return type(value)(_without_tensors(one) for one in value)
+    return value
+
+
+def _say(text: str) -> None:
+    print(f"ckptrun: {text}", file=sys.stderr, flush=True)

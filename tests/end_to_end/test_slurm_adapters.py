@@ -1,0 +1,157 @@
+"""The guide's programs with the changes that the manual shows, and ranks on two nodes, as chains of jobs on a real Slurm.
+
+Each ends with the same weights, to the bit, as without an interruption.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+
+from tests.end_to_end.harness import PROGRAMS
+from tests.end_to_end.jobs import Jobs
+from tests.end_to_end.test_slurm_guide import over_jobs
+from tests.patches import patched
+
+ROOT = Path(__file__).parent.parent.parent
+STAND_IN = f"{PROGRAMS}/stand_in"
+
+
+def provide(jobs: Jobs, name: str) -> Path:
+    """Put the guide's program, changed as the manual says, where all jobs find it; return its path."""
+    path = jobs.lab.home / f"adapted_{name}"
+    jobs.run("tee", path, input=patched(name))
+    return path
+
+
+def uninterrupted(program: Path, folder: Path, **variables: str) -> str:
+    """Run a program to its end, outside Slurm and ckptrun; return what it printed."""
+    folder.mkdir(exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": f"{STAND_IN}:{ROOT}", "OMP_NUM_THREADS": "1", **variables}
+    done = subprocess.run([sys.executable, program], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def newest(folder: Path) -> Path:
+    """Return the newest checkpoint of a folder."""
+    return max((folder / "checkpoints").iterdir())
+
+
+def test_pickle(jobs: Jobs) -> None:
+    """Each number once over three jobs; it is asked by file, not by INT, and ends with 0 after its save."""
+    program = provide(jobs, "guide_pickle.py")
+    options = "--time-limit 12s --margin 4s --checkpoint checkpoint.pkl --max-links 3"
+    jobs.submit(jobs.script(f"exec ckptrun {options} python {program}"))
+    assert jobs.until_over() == ["continued", "continued", "stopped"]
+    numbers = [int(number) for number in re.findall(r"Current counter value: (\d+)", jobs.log())]
+    assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) >= 9
+    assert all(event["by_file"] and not event["delivered"] for event in jobs.events("asked"))
+    assert "Checkpoint saved. Exiting" not in jobs.log()
+
+
+def states(path: Path) -> list[Any]:
+    """Return what a checkpoint of the PyTorch adapter holds."""
+    found = torch.load(path, weights_only=True)
+    model, optimizer = (found["parts"][name] for name in ("model", "optimizer"))
+    moments = [value.tolist() for state in optimizer["state"].values() for value in state.values()]
+    return [found["step"], *(tensor.tolist() for tensor in model.values()), *moments, found["each"][0]["random"]["python"]]
+
+
+@pytest.mark.framework(1)
+def test_pytorch(jobs: Jobs, tmp_path: Path) -> None:
+    """Stopped at steps in the middle of epochs: weights and optimizer are the same, and each epoch is told once."""
+    program = provide(jobs, "guide_pytorch.py")
+    alone = uninterrupted(program, tmp_path, STAND_IN_SECONDS_AN_ITEM="0")
+    before = f"export PYTHONPATH={STAND_IN} STAND_IN_SECONDS_AN_ITEM=0.0005 OMP_NUM_THREADS=1\n"
+    found = over_jobs(jobs, 3, 13.0, f"python {program}", before)
+    losses = re.findall(r"^Epoch \d+: Loss .*$", found.log(), re.MULTILINE)
+    assert losses == alone.splitlines() and len(losses) == 20
+    assert states(newest(found.folder)) == states(newest(tmp_path))
+
+
+@pytest.mark.framework(2)
+def test_tensorflow(jobs: Jobs, tmp_path: Path) -> None:
+    """Keras 2, stopped at batches in the middle of epochs: weights and optimizer are the same."""
+    program = provide(jobs, "guide_tensorflow.py")
+    exact = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "TF_NUM_INTRAOP_THREADS": "1"}
+    uninterrupted(program, tmp_path, **exact)
+    before = f"export PYTHONPATH={STAND_IN} OMP_NUM_THREADS=1 {' '.join(f'{name}={value}' for name, value in exact.items())}\n"
+    found = over_jobs(jobs, 3, 20.0, f"python {program}", before)
+    with numpy.load(newest(found.folder)) as one, numpy.load(newest(tmp_path)) as other:
+        assert sorted(one) == sorted(other) and len(list(one)) > 8
+        assert all(numpy.array_equal(one[name], other[name]) for name in one if name.startswith("variable"))
+
+
+@pytest.mark.framework(1)
+def test_four_ranks_on_two_nodes(jobs: Jobs, tmp_path: Path) -> None:
+    """`srun` with two tasks on each of two nodes: all four stop at one step, with one checkpoint, and go on from it."""
+    program = f"{PROGRAMS}/exact_ranks.py"
+    where = "MASTER_ADDR=127.0.0.1 GLOO_SOCKET_IFNAME=lo OMP_NUM_THREADS=1"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    subprocess.run([*launch, program, "alone", "100", "0"], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    before = f"export {where} MASTER_PORT=$((20000 + SLURM_JOB_ID % 9000))\n"
+    command = f"exec ckptrun --checkpoint checkpoints --time-limit 60s srun python {program} checkpoints 100 0.1"
+    nodes = ("--nodes=2", "--ntasks=4", "--ntasks-per-node=2", "--mem=4000")
+    jobs.submit(jobs.script(command, *nodes, before=before))
+    for link in (1, 2):
+        jobs.until_line(r"^rank 0 from step \d+$(.|\n)*" * link, limit_s=280)
+        jobs.run("scancel", "-b", "-s", "USR1", jobs.jobs()[link - 1])
+        jobs.until_event("started", link + 1, limit_s=280)
+    outcomes = jobs.until_over(limit_s=400)
+    assert outcomes == ["continued"] * (len(outcomes) - 1) + ["complete"], jobs.story()
+    found = jobs
+    stops = re.findall(r"^rank (\d) stopped at step (\d+)$", found.log(), re.MULTILINE)
+    assert len(stops) >= 8 and len(stops) % 4 == 0, found.story()
+    for place in range(0, len(stops), 4):
+        four = stops[place : place + 4]
+        assert {rank for rank, _ in four} == set("0123") and len({step for _, step in four}) == 1, four
+        assert found.log().count(f"from step {four[0][1]}\n") == 4
+    assert (found.folder / "checkpoints.final").read_text() == (tmp_path / "alone.final").read_text()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.framework(2)
+@pytest.mark.parametrize(("name", "steps"), [("lightning", 1200), ("huggingface", 500)])
+def test_the_programs_of_the_templates(jobs: Jobs, tmp_path: Path, name: str, steps: int) -> None:
+    """Lightning and Hugging Face's Trainer, installed into a folder of their own: the same weights after three jobs and more."""
+    from tests.checkpoints.foreign import PACKAGES
+
+    packages = jobs.folder / "packages"
+    for words in PACKAGES["transformers" if name == "huggingface" else name]:
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", tmp_path / "packages", *words], check=True)
+    jobs.run("cp", "-r", tmp_path / "packages", packages)
+    program = ROOT / "slurm-templates" / name / "train.py"
+    environment = {**os.environ, "PYTHONPATH": f"{packages}:{ROOT}", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, program, "alone", "--steps", str(steps)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    before = f"export PYTHONPATH={packages} OMP_NUM_THREADS=1\n"
+    found = over_jobs(jobs, 3, 25.0, f"python {program} checkpoints --steps {steps}", before)
+    starts = [int(step) for step in re.findall(r"^from step (\d+)$", found.log(), re.MULTILINE)]
+    assert starts == sorted(set(starts)) and len(starts) >= 2, starts
+    assert re.findall(r"^done: .*$", found.log(), re.MULTILINE) == re.findall(r"^done: .*$", done.stdout, re.MULTILINE) != []
+
+
+def test_save_now_behind_relays(jobs: Jobs) -> None:
+    """`chain save` in a job whose tasks have relays above them: saved, nobody is stopped, and a later ask to stop is heard."""
+    jobs.provide(PROGRAMS / "api_counter.py")
+    command = f"srun ckptrun python {jobs.lab.home}/api_counter.py ck 150 0.15"
+    jobs.submit(jobs.script(f"exec ckptrun --checkpoint ck --time-limit 25s --margin 6s {command}"))
+    jobs.until_line(r"^step 3$")
+    said = jobs.run("ckptrun", "chain", "save")
+    assert re.match(r"saved .*/ck/step-\d+\.json, .* after the ask; the training goes on$", said)
+    outcomes = jobs.until_over()
+    assert outcomes[-1] == "complete" and set(outcomes[:-1]) == {"continued"}, jobs.story()
+    assert jobs.steps() == list(range(1, 151))
+    assert len(jobs.events("asked")) == len(outcomes) - 1

@@ -1,0 +1,258 @@
+"""The PyTorch adapter in one process: what is restored, to the bit, and what is refused."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from torch.utils import data
+
+import ckptrun
+from ckptrun import mailbox
+from ckptrun.training import pytorch
+from ckptrun.training.pytorch import Checkpoints, ResumableLoader
+from ckptrun.words import Verdict
+from tests.checkpoints.cases import look
+from tests.test_mailbox import Clock, training
+
+
+class Noisy(data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Rows that are disturbed with all three generators each time they are read, as augmentations do."""
+
+    def __init__(self, plain: bool) -> None:
+        self._rows = torch.randn(40, 6, generator=torch.Generator().manual_seed(1))
+        self._plain = plain
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, place: int) -> tuple[torch.Tensor, torch.Tensor]:
+        row = self._rows[place]
+        noise = 0.0 if self._plain else random.random() + numpy.random.rand() + torch.rand(1).item()
+        return row + 0.1 * noise, (row.sum() > 0).long()
+
+
+class Stream(data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Rows in an order of their own, from the random state."""
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        plain = Noisy(plain=True)
+        return (plain[place] for place in torch.randperm(len(plain)).tolist())
+
+
+LOADERS = {
+    "shuffled, read here, augmented": lambda: data.DataLoader(Noisy(plain=False), batch_size=6, shuffle=True),
+    "two workers": lambda: data.DataLoader(Noisy(plain=True), batch_size=6, shuffle=True, num_workers=2),
+    "two workers, augmented": lambda: data.DataLoader(Noisy(plain=False), batch_size=6, shuffle=True, num_workers=2),
+    "a generator of its own": lambda: data.DataLoader(
+        Noisy(plain=True), batch_size=6, shuffle=True, generator=torch.Generator().manual_seed(5)
+    ),
+    "a rank's part": lambda: data.DataLoader(
+        Noisy(plain=True), batch_size=3, sampler=data.DistributedSampler(Noisy(plain=True), 2, 1)
+    ),
+    "an iterable dataset": lambda: data.DataLoader(Stream(), batch_size=6),
+    "no DataLoader": lambda: [data.default_collate([Noisy(plain=True)[place] for place in (one, one + 9)]) for one in range(7)],
+}
+
+
+class Program:
+    """A training as a user writes it: three epochs of seven batches, with dropout, a scheduler and a scaler."""
+
+    def __init__(self, folder: Path, loader: str, every: int = 0) -> None:
+        torch.manual_seed(7)
+        random.seed(7)
+        numpy.random.seed(7)
+        self.model = torch.nn.Sequential(
+            torch.nn.Linear(6, 8), torch.nn.BatchNorm1d(8), torch.nn.Dropout(0.3), torch.nn.Linear(8, 2)
+        )
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.01)
+        self.scheduler = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, 0.1, total_steps=21)
+        self.scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=4)
+        self.loader = ResumableLoader(LOADERS[loader]())
+        self.checkpoints = Checkpoints(
+            str(folder),
+            every=every,
+            model=self.model,
+            optimizer=self.optimizer,
+            scheduler=self.scheduler,
+            scaler=self.scaler,
+            loader=self.loader,
+        )
+        self.first = self.checkpoints.resume()
+        self.seen: list[float] = []
+
+    def run(self, stop_after: int | None = None, between_epochs: int | None = None) -> Program:
+        """Train to the end, or save and stop after so many steps in all: at the last batch's end, or after its epoch."""
+        for _ in range(self.loader.epoch, 3):
+            for rows, labels in self.loader:
+                self.seen.append(rows.sum().item())
+                self.optimizer.zero_grad()
+                loss = torch.nn.functional.cross_entropy(self.model(rows), labels.flatten())
+                self.scaler.scale(loss).backward()
+                self.scaler.step(self.optimizer)
+                self.scaler.update()
+                self.scheduler.step()
+                if self.checkpoints.step(21):
+                    return self
+                if self.checkpoints.steps == stop_after:
+                    self.checkpoints.save()
+                    return self
+            if self.checkpoints.steps == between_epochs:
+                self.checkpoints.save()
+                return self
+        return self
+
+    def state(self) -> list[Any]:
+        """Return all that training has changed."""
+        optimizer = self.optimizer.state_dict()["state"]
+        tensors = [*self.model.state_dict().values(), *(one for state in optimizer.values() for one in state.values())]
+        return [*(one.tolist() for one in tensors), self.scheduler.state_dict(), self.scaler.state_dict(), random.random()]
+
+
+@pytest.mark.parametrize("loader", [name for name in LOADERS if name != "two workers, augmented"])
+def test_resumed_is_as_uninterrupted(tmp_path: Path, loader: str) -> None:
+    """Stopped at the first step, in an epoch, at its last step, in the next, at the very end: all is the same, to the bit."""
+    whole = Program(tmp_path / "whole", loader).run()
+    expected = whole.state()
+    seen: list[float] = []
+    for stop in (1, 4, 7, 12, 14, 20, 21):
+        part = Program(tmp_path / "parts", loader).run(stop)
+        seen += part.seen
+    assert part.checkpoints.steps == 21 and seen == whole.seen, "each batch once, in the same order"
+    assert part.state() == expected
+
+
+@pytest.mark.parametrize("loader", [name for name in LOADERS if name != "two workers, augmented"])
+def test_resumed_between_two_epochs(tmp_path: Path, loader: str) -> None:
+    """Saved by the code after an epoch, as the guide's program does: the next epoch has the order that it would have had."""
+    whole = Program(tmp_path / "whole", loader).run()
+    expected = whole.state()
+    seen = [*Program(tmp_path / "parts", loader).run(between_epochs=7).seen]
+    seen += Program(tmp_path / "parts", loader).run(between_epochs=14).seen
+    part = Program(tmp_path / "parts", loader).run()
+    assert seen + part.seen == whole.seen
+    assert part.state() == expected
+
+
+def test_two_generations_are_kept(tmp_path: Path) -> None:
+    """Saved each third step: the newest two stay, whole and of the names that ckptrun reads steps from; foreign files stay."""
+    tmp_path.joinpath("step-notes.pt").write_text("mine")
+    Program(tmp_path, "no DataLoader", every=3).run()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-0000018.pt", "step-0000021.pt", "step-notes.pt"]
+    found = look(tmp_path / "step-0000021.pt")
+    assert (found.verdict, found.step) == (Verdict.WHOLE, 21)
+
+
+def test_asked_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save and go on: one save more. Save and stop: saved at that step, said with its path, and stopped."""
+    clock, folder = Clock(), tmp_path / "mailbox"
+    folder.mkdir()
+    monkeypatch.setattr(ckptrun, "_current", training(folder, clock))
+    program = Program(tmp_path / "ck", "no DataLoader")
+    step = program.checkpoints.step
+
+    def stepping(total: int) -> bool:
+        clock.now += 2.0
+        if program.checkpoints.steps in (4, 9):
+            mailbox.ask(str(folder), 2, 1, stop=program.checkpoints.steps == 9, reason="r")
+        return step(total)
+
+    monkeypatch.setattr(program.checkpoints, "step", stepping)
+    program.run()
+    assert program.checkpoints.steps == 10
+    assert sorted(path.name for path in (tmp_path / "ck").iterdir()) == ["step-0000005.pt", "step-0000010.pt"]
+    words = {word.kind: word for word in mailbox.words(str(folder), 2, 1)}
+    assert words["saved"].facts == {"path": str(tmp_path / "ck" / "step-0000010.pt"), "step": 10}
+    assert words["saved"].heard == 2
+
+
+def test_the_checkpoint_that_ckptrun_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It verified that one: it is loaded, not the newest of the folder."""
+    Program(tmp_path, "no DataLoader", every=3).run()
+    run = ckptrun.Run({"CKPTRUN": "1", "CKPTRUN_CHECKPOINT": str(tmp_path / "step-0000018.pt")})
+    monkeypatch.setattr(ckptrun, "_current", run)
+    assert Program(tmp_path, "no DataLoader").first == 18
+
+
+class Counter:
+    """An object of the user's own with a state."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def state_dict(self) -> dict[str, object]:
+        """Return it."""
+        return {"value": self.value}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Take it back."""
+        self.value = state["value"]
+
+
+class Own:
+    """What weights_only does not load."""
+
+
+def test_what_could_not_be_loaded_is_refused_when_it_is_first_saved(tmp_path: Path) -> None:
+    """An object of a class of one's own: said at the first save, by PyTorch's own words, and nothing is written."""
+    with pytest.raises(Exception, match="weights_only"):
+        Checkpoints(str(tmp_path), own=Counter(Own())).save()
+    assert not list(tmp_path.iterdir())
+    Checkpoints(str(tmp_path), own=Counter(Own()), weights_only=False).save()
+    again = Counter(None)
+    Checkpoints(str(tmp_path), own=again, weights_only=False).resume()
+    assert isinstance(again.value, Own)
+
+
+def test_another_program(tmp_path: Path) -> None:
+    """A checkpoint with a part that the program does not have: said by name, nothing begins anew unseen."""
+    Checkpoints(str(tmp_path), own=Counter(1)).save()
+    with pytest.raises(ValueError, match="holds a 'own'; Checkpoints was given other"):
+        Checkpoints(str(tmp_path), other=Counter(1)).resume()
+
+
+def test_an_ask_of_ones_own(tmp_path: Path) -> None:
+    """A signal handler of the program's calls `ask`: saved and stopped at the step's end."""
+    program = Program(tmp_path, "no DataLoader")
+    program.checkpoints.ask()
+    program.run()
+    assert program.checkpoints.steps == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["step-0000001.pt"]
+
+
+def test_other_ranks_than_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Saved by two ranks, read by one: the model is restored, the random states are not, and that is said."""
+    Checkpoints(str(tmp_path), own=Counter(1)).save()
+    (path,) = tmp_path.iterdir()
+    torch.save(torch.load(path, weights_only=True) | {"ranks": 2}, path)
+    again = Counter(None)
+    Checkpoints(str(tmp_path), own=again).resume()
+    assert again.value == 1
+    assert "was saved by 2 ranks and is read by 1" in capsys.readouterr().err
+
+
+def test_gpu_states_of_another_machine(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many devices: set. Fewer: said. The states themselves can only be seen on a machine with GPUs."""
+    taken: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_rng_state_all", taken.extend)
+    state = pytorch.random_state()
+    pytorch.set_random_state({**state, "cuda": ["one"]})
+    pytorch.set_random_state({**state, "cuda": ["one", "two"]})
+    assert taken == ["one"]
+    assert "saved with 2 GPUs, read with 1" in capsys.readouterr().err
+
+
+def test_augmentation_in_workers_is_not_restored(tmp_path: Path) -> None:
+    """Workers draw from states of their own, which nobody can read: the same order, other noise."""
+    whole = Program(tmp_path / "whole", "two workers, augmented").run()
+    seen = [*Program(tmp_path / "parts", "two workers, augmented").run(3).seen]
+    seen += Program(tmp_path / "parts", "two workers, augmented").run().seen
+    assert seen[:3] == whole.seen[:3] and len(seen) == len(whole.seen)
+    assert seen[3:7] != whole.seen[3:7]

@@ -1,0 +1,124 @@
+"""The PyTorch adapter on several ranks: one decision, one step, one checkpoint, whoever is asked first and whoever is slow."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ckptrun import mailbox
+from ckptrun.words import Verdict
+from tests.checkpoints.cases import look
+from tests.cluster import watch
+from tests.end_to_end.harness import PROGRAMS, Ckptrun, Running
+
+ROOT = Path(__file__).parent.parent.parent
+PROGRAM = str(PROGRAMS / "exact_ranks.py")
+
+
+def torchrun(*words: str) -> list[str]:
+    """Return the command line of a training on two ranks."""
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", PROGRAM, *words]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return an environment in which the ranks find ckptrun, are on this machine alone, and take a core each."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"} | more
+
+
+def stops(output: str) -> list[tuple[str, str]]:
+    """Return which ranks have stopped at which steps, in order."""
+    return re.findall(r"^rank (\d) stopped at step (\d+)$", output, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("words", "form"),
+    [
+        pytest.param((), "pytorch", marks=pytest.mark.framework(1), id="ddp"),
+        pytest.param(("--sharded",), "distributed", marks=pytest.mark.framework(2), id="fsdp"),
+    ],
+)
+def test_a_chain_of_two_ranks(ckptrun: Ckptrun, words: tuple[str, ...], form: str) -> None:
+    """Asked twice: both stop at one step, with one checkpoint, and end with the weights of an uninterrupted run, to the bit."""
+    ckptrun.environment = {**ckptrun.environment, **environment(), "CKPTRUN_HOME": str(ckptrun.home)}
+    subprocess.run(torchrun("alone", "120", "0", *words), cwd=ckptrun.folder, env=ckptrun.environment, check=True)
+    running = ckptrun.start("--time-limit", "60s", "--checkpoint", "ck", "--", *torchrun("ck", "120", "0.05", *words))
+    for _ in range(2):
+        running.until(r"^rank \d trains$" if not stops("\n".join(running.lines)) else r"^rank \d from step [1-9]")
+        running.send(signal.SIGUSR1)
+        running.until(r"stopped at step")
+    output = running.end(code=0)
+    assert ckptrun.outcomes() == ["continued"] * (len(ckptrun.outcomes()) - 1) + ["complete"]
+    found = stops(output)
+    assert len(found) == 2 * (len(ckptrun.outcomes()) - 1) >= 4
+    for one, other in zip(found[::2], found[1::2], strict=True):
+        assert {one[0], other[0]} == {"0", "1"} and one[1] == other[1]
+        assert output.count(f"from step {one[1]}\n") == 2
+    assert not ckptrun.events("terminated")
+    for path in (path for path in (ckptrun.folder / "ck").iterdir()):
+        assert (look(path).verdict, look(path).form) == (Verdict.WHOLE, form)
+    finals = {(ckptrun.folder / f"{name}.final").read_text() for name in ("alone", "ck")}
+    assert len(finals) == 1
+    assert ckptrun.events("ended")[-1]["reason"] == "the training said that it is done"
+
+
+def start(folder: Path, *words: str) -> Running:
+    """Start two ranks with a mailbox each, outside ckptrun, until both train."""
+    for rank in (0, 1):
+        (folder / str(rank)).mkdir(exist_ok=True)
+    inside = {"CKPTRUN": "1", "CKPTRUN_LINK": "1", "CKPTRUN_ATTEMPT": "1", "CKPTRUN_MAILBOX": "replaced"}
+    command = torchrun("ck", "2000", "0.05", "--mailboxes", str(folder), *words)
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    running = Running(subprocess.Popen(command, cwd=folder, env=environment(**inside), text=True, **output))  # type: ignore[call-overload]
+    for _ in range(2):
+        running.until(r"^rank \d trains$")
+    return running
+
+
+def ask(folder: Path, rank: int, *, stop: bool) -> int:
+    """Ask one rank; return the number of the ask."""
+    return mailbox.ask(str(folder / str(rank)), 1, 1, stop=stop, reason="a test").serial
+
+
+def until_heard(folder: Path, rank: int, ask: int) -> None:
+    """Wait until a rank has heard of its ask."""
+
+    def heard() -> bool | None:
+        return any(word.heard >= ask for word in mailbox.words(str(folder / str(rank)), 1, 1)) or None
+
+    watch.until(folder / str(rank), heard, 120.0, lambda: f"rank {rank} has not heard")
+
+
+@pytest.mark.framework(1)
+def test_one_rank_is_asked_first_and_the_other_is_slow(tmp_path: Path) -> None:
+    """Rank 1 hears while rank 0 is three seconds in one step, and rank 0 never or later: both stop at one step with one checkpoint.
+
+    An ask that only one of them has heard of, to save and go on, leads to one save, and both go on.
+    """
+    running = start(tmp_path, "--slow", "0", "8", "3")
+    until_heard(tmp_path, 1, ask(tmp_path, 1, stop=False))
+    saved = watch.until(tmp_path, lambda: list((tmp_path / "ck").glob("step-*.pt")) or None, 120.0, lambda: "nothing saved")
+    assert len(saved) == 1
+    ask(tmp_path, 0, stop=False)  # the same save, asked for later: by its number it is answered already
+    until_heard(tmp_path, 1, ask(tmp_path, 1, stop=True))
+    ask(tmp_path, 0, stop=True)
+    found = stops(running.end(code=0))
+    assert len(found) == 2 and found[0][1] == found[1][1]
+    names = sorted(path.name for path in (tmp_path / "ck").iterdir())
+    assert names == [saved[0].name, f"step-{int(found[0][1]):07d}.pt"]
+
+
+@pytest.mark.framework(2)
+def test_a_rank_that_cannot_save_takes_all_of_them_down(tmp_path: Path) -> None:
+    """A file stands where their folder is to be: the first rank says why, the other ends, too, and nobody waits for ever."""
+    running = start(tmp_path)
+    (tmp_path / "ck").write_text("a file")
+    ask(tmp_path, 1, stop=True)
+    output = running.end()
+    assert running.process.returncode == 1
+    assert "FileExistsError" in output, "the other rank says that one has failed, unless torchrun has ended it before"
