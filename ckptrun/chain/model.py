@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ckptrun.plan import overridden
 from ckptrun.words import Save
 
 SAVES_REMEMBERED = 10
@@ -117,7 +118,10 @@ class Link(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """One chain: `state` is running, or the outcome of its last link; lost where that died without a word."""
+    """One chain: `state` is running, or the outcome of its last link; lost where that died without a word.
+
+    `ready` is the command that goes on, where a stranded link has left one. `options` are those that hold now.
+    """
 
     id: str
     state: str
@@ -130,6 +134,7 @@ class Chain(NamedTuple):
     bound: int
     options: dict[str, Any]
     in_jobs: bool = False
+    ready: str | None = None
 
 
 def build(facts: dict[str, Any], events: Sequence[Event], living: str | None) -> Chain:
@@ -141,7 +146,7 @@ def build(facts: dict[str, Any], events: Sequence[Event], living: str | None) ->
             links[number] = _told(links.get(number, Link(number)), event)
     found = tuple(links[number] for number in sorted(links))
     found = tuple(_with_outcome(link, living, last=link is found[-1]) for link in found)
-    plan = facts.get("plan") or {}
+    plan = overridden(facts.get("plan") or {}, (event for event in events if event.get("event") == "joined"))
     state, reason = _state(found, living)
     sees_progress = bool(plan.get("checkpoints")) or any(link.step is not None for link in found)
     return Chain(

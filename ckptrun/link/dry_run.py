@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from ckptrun import durations
 from ckptrun.chain import claims, home
 from ckptrun.chain.history import read_events
+from ckptrun.chain.ledger import final_outcome, highest_link
 from ckptrun.chain.model import ChainSoFar, so_far
-from ckptrun.chain.state import final_outcome, highest_link, why_live
+from ckptrun.chain.state import why_live
 from ckptrun.chain.turns import Turns
 from ckptrun.link import membership, messages
 from ckptrun.link.target import announce

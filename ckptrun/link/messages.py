@@ -149,3 +149,15 @@ def how_to_go_on(chain: str, decision: Decision, in_job: bool) -> str:
     if in_job:
         return f"`ckptrun chain resume {chain}` goes on; {story}"
     return f"The same command again goes on; {story}"
+
+
+def taken_over(chain: str) -> str:
+    """Return that another start of the chain was first."""
+    return f"another start has taken over chain {chain}: nothing is done here"
+
+
+REQUEUES_ITSELF = (
+    "the job is requeued while the training saves: Slurm goes on with it, and no other job is submitted. If it is the training "
+    "that requeues it (Lightning does, unless it has plugins=[SLURMEnvironment(auto_requeue=False)]; so does submitit), leave that "
+    "to ckptrun: a requeue costs 121 s, a new job about one"
+)

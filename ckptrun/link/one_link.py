@@ -293,13 +293,13 @@ class OneLink:
         self.outcome = decision.outcome
         self._record_end(decision, ran)
         if turn:
-            self._end_turn(decision.outcome)
+            self._end_turn(decision.outcome, trained=ran is not None)
         if not silent:
             messages.say(self._last_line(decision, ran.seconds if ran else 0.0))
         return decision
 
-    def _end_turn(self, outcome: Outcome) -> None:
-        facts = {"link": self.number, "attempt": self.attempt, "outcome": outcome.value}
+    def _end_turn(self, outcome: Outcome, *, trained: bool) -> None:
+        facts = {"link": self.number, "attempt": self.attempt, "outcome": outcome.value, "trained": trained}
         try:
             if self._prepared is not None:
                 turn = self.turns.take_prepared(self._prepared, "end", facts, after=self.last_turn)
