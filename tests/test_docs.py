@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ckptrun.cli.chain import chain
 from ckptrun.cli.options import OPTIONS, SUBCOMMANDS
 from ckptrun.plan import Plan
 from ckptrun.slurm import sbatch_options
@@ -53,6 +54,7 @@ def test_every_option_and_subcommand_is_documented() -> None:
 def test_readme_options_exist() -> None:
     """No page names an option that there is not."""
     known = {option.name for option in OPTIONS} | {"--version", "--json", "--quiet", "--editable", "--write", "--full"}
+    known |= {option for command in chain.commands.values() for param in command.params for option in param.opts}
     sbatch = {f"--{option.name}" for option in sbatch_options.OPTIONS}
     for page in PAGES:
         for name in re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", page.read_text()):
@@ -103,7 +105,7 @@ def test_the_tutorial_on_a_cluster_runs(jobs: Jobs) -> None:
     assert jobs.until_over() == ["continued", "complete"]
     assert jobs.steps() == list(range(1, 81))
     shown = jobs.run(*shlex.split(show))
-    assert "complete" in shown and f"job {jobs.jobs()[1]}" in shown
+    assert "The chain is complete" in shown and jobs.jobs()[1] in shown
     for line in ("is queued as job", "ended after", "resuming from checkpoints/step-"):
         assert line in jobs.log() and line in text
 
@@ -122,7 +124,7 @@ def test_chain_list_and_show(ckptrun: Ckptrun) -> None:
     ckptrun.run("--chain", "first", "--", "false", code=1)
     ckptrun.run("--chain", "second", "--", "true", code=0)
     listed = ckptrun.run("chain", "list", code=0).stdout.splitlines()
-    assert [line.split()[:2] for line in listed] == [["second", "complete"], ["first", "failed"]]
+    assert [line.split()[:2] for line in listed] == [["CHAIN", "STATE"], ["second", "complete"], ["first", "failed"]]
     shown = ckptrun.run("chain", "show", "fir", code=0).stdout
     assert "failed" in shown and "the same command again" in shown
     assert max(len(line) for line in shown.splitlines() if str(ckptrun.folder) not in line) <= 100

@@ -83,10 +83,13 @@ def read_events(path: str) -> tuple[list[dict[str, Any]], list[str]]:
     except OSError as error:
         return [], [f"the history {path} cannot be read ({error.strerror})"]
     events: list[dict[str, Any]] = []
-    counts = {"torn": 0, "foreign": 0, "newer": 0}
+    counts = {"torn": 0, "foreign": 0, "newer": 0, "repeated": 0}
     seen: set[bytes] = set()
     for line in raw.split(b"\n"):
-        if not line.strip() or line in seen:
+        if not line.strip():
+            continue
+        if line in seen:
+            counts["repeated"] += 1
             continue
         seen.add(line)
         entry = _parsed(line)
@@ -96,7 +99,7 @@ def read_events(path: str) -> tuple[list[dict[str, Any]], list[str]]:
             events.append(entry)
     if raw and not raw.endswith(b"\n") and not counts["torn"]:
         counts["torn"] += 1
-    words = {"torn": "torn", "foreign": "not ours", "newer": "written by a newer ckptrun"}
+    words = {"torn": "torn", "foreign": "not ours", "newer": "written by a newer ckptrun", "repeated": "repeated"}
     return events, [f"the history {path} has {number} line(s) that are {words[kind]}" for kind, number in counts.items() if number]
 
 
@@ -108,6 +111,11 @@ def _parsed(line: bytes) -> dict[str, Any] | str:
         return "torn"
     if not isinstance(entry, dict) or not isinstance(entry.get("event"), str) or not isinstance(entry.get("link"), int):
         return "foreign"
-    if not isinstance(entry.get("v"), int):
+    if not isinstance(entry.get("v"), int) or not _is_duration(entry.get("seconds")):
         return "foreign"
     return entry if entry["v"] <= VERSION else "newer"
+
+
+def _is_duration(value: Any) -> bool:
+    """Return whether a value can be counted: nothing, or a number (JSON has no infinity; Python's reader takes it all the same)."""
+    return value is None or (isinstance(value, (int, float)) and abs(value) < 1e12)

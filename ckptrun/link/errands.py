@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, NamedTuple, TypeVar
 
-from ckptrun.early import CHLD, Handlers
+from ckptrun.early import CHLD, HUP, INT, TERM, Handlers
 from ckptrun.link import child
 from ckptrun.slurm.commands import Call, Said
 
@@ -178,6 +178,22 @@ class Errands:
         errand.texts = {errand.apart.out: bytearray(), errand.apart.err: bytearray()}
         errand.ended, errand.code = False, None
         errand.until = time.monotonic() + step.timeout_s
+
+
+def carry_out(procedure: Procedure[T]) -> T:
+    """Carry out a procedure for a person who waits for it. Raises KeyboardInterrupt where he ends it."""
+    errands = Errands()
+    handlers = Handlers()
+
+    def heard(number: int) -> None:
+        if number in (HUP, INT, TERM):
+            errands.abandon()
+            raise KeyboardInterrupt
+
+    try:
+        return errands.wait_for(procedure, handlers, heard)
+    finally:
+        handlers.restore()
 
 
 def _close(errand: _Running) -> None:

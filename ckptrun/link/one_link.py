@@ -161,6 +161,9 @@ class OneLink:
             "started",
             resumed=resumption.resumes,
             checkpoint=resumption.checkpoint.path if resumption.checkpoint else None,
+            checkpoint_at=round(resumption.checkpoint.at, 3) if resumption.checkpoint else None,
+            from_step=resumption.checkpoint.step if resumption.checkpoint else None,
+            node=self.where.node,
             limit_s=round(link_times.limit_s, 3) if link_times else None,
             end_at=round(link_times.end_at + offset, 3) if link_times else None,
             ask_at=round(link_times.ask_at + offset, 3) if link_times else None,
@@ -316,6 +319,7 @@ class OneLink:
             outcome=decision.outcome.value,
             reason=decision.why,
             exit_code=end.status.exit_code if end else decision.exit_code,
+            exits=decision.exit_code,
             seconds=round(ran.seconds if ran else 0.0, 3),
             asked=end.asked.value if end and end.asked else None,
             reached_ask=bool(end and end.reached_ask),
@@ -327,6 +331,7 @@ class OneLink:
             checkpoint=newest.path if newest else None,
             step=_step(newest, ran),
             size=newest.size if newest else None,
+            checkpoint_at=round(newest.at, 3) if newest else None,
         )
 
     def _last_line(self, decision: Decision, seconds: float) -> str:

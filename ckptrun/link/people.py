@@ -1,4 +1,4 @@
-"""What a person does to a chain from outside its jobs: stop it, and go on with it.
+"""How a person goes on with a chain from outside its jobs.
 
 A resume overrides every older start, cancel and stop. It takes a turn, so that of two people at once one resumes; if it dies after
 its turn, the next resume takes the next one.
@@ -7,18 +7,17 @@ its turn, the next resume takes the next one.
 from __future__ import annotations
 
 import os
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from ckptrun.chain.history import History
 from ckptrun.chain.home import ChainFolder
 from ckptrun.chain.links import LinkFiles, highest_intent
-from ckptrun.chain.state import final_outcome, highest_link, set_stop_mark, why_live
+from ckptrun.chain.state import final_outcome, highest_link, why_live
 from ckptrun.chain.turns import Turns
 from ckptrun.early import HUP, INT, TERM, Handlers
 from ckptrun.errors import Refused, Stranded, TurnTaken
 from ckptrun.link import messages
 from ckptrun.link.errands import Errands, Pause, Procedure
-from ckptrun.link.handover import give_back
 from ckptrun.slurm import commands, environment, fidelity, parse
 from ckptrun.slurm.parse import Answer, JobId, Queued
 
@@ -26,47 +25,9 @@ _AGAIN_S = 3.0
 T = TypeVar("T")
 
 
-class Stopped(NamedTuple):
-    """What `chain stop` did: the waiting jobs it cancelled, and what still runs and will save and stop."""
-
-    cancelled: tuple[str, ...]
-    running: str | None
-
-
-def stop(folder: ChainFolder) -> Stopped:
-    """Stop a chain: no further link starts, the one that runs saves and ends. Raises Refused where it has ended already."""
-    outcome = final_outcome(Turns(folder.turns).read())
-    if outcome is not None:
-        raise Refused(f"chain {folder.id} has ended already: {outcome}")
-    set_stop_mark(folder)
-    if not is_slurm(folder):
-        return Stopped((), why_live(folder))
-    return _run(_stop_jobs(folder))
-
-
 def is_slurm(folder: ChainFolder) -> bool:
     """Return whether the chain's links are jobs."""
     return bool((folder.facts() or {}).get("slurm"))
-
-
-def _stop_jobs(folder: ChainFolder) -> Procedure[Stopped]:
-    lines = yield from _answered_queue()
-    jobs = [(one, job) for one in _jobs_of(folder, lines) if (job := parse.job_id(one.job)) is not None]
-    at_work = sorted((job for one, job in jobs if one.at_work), key=lambda job: job.number)
-    waiting = [job for one, job in jobs if one.waiting]
-    for job in waiting:
-        if at_work:  # it may save for minutes yet, and a cancel would count as the end that others wait for
-            yield from give_back(job, at_work[-1], lines, folder.links)
-        yield commands.cancel(job)
-    for job in at_work:
-        if _is_batch_shell(folder, str(job)):  # it looks for the mark every ten seconds; a signal makes it look now
-            yield commands.signal_batch_shell(job, "TERM")
-    return Stopped(tuple(map(str, waiting)), f"job {at_work[-1]}" if at_work else None)
-
-
-def _is_batch_shell(folder: ChainFolder, job: str) -> bool:
-    starts = [turn for turn in Turns(folder.turns).read() if turn.kind == "start" and turn.facts.get("job") == job]
-    return bool(starts and starts[-1].facts.get("batch_shell"))
 
 
 def resume(folder: ChainFolder, *, dry_run: bool = False) -> str:

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckptrun.chain.history import History, read_events
-from ckptrun.chain.model import build, so_far
+from ckptrun.chain.model import so_far
+from ckptrun.show.seen import Known, build
 from ckptrun.words import Save
 
 
@@ -47,7 +48,7 @@ def test_torn_repeated_foreign_and_newer_lines(tmp_path: Path) -> None:
     said: list[str] = []
     history = History(str(path), said.append)
     assert [event["event"] for event in history.events] == ["started"]
-    assert len(said) == 3
+    assert len(said) == 4
     history.record("ended", 1, 1)
     assert [event["event"] for event in read_events(str(path))[0]] == ["started", "ended"]
     assert path.read_bytes().startswith(good + good), "nothing is rewritten"
@@ -64,7 +65,7 @@ def test_any_bytes_can_be_read(noise: bytes, cut: int) -> None:
         file.flush()
         events, _ = read_events(file.name)
         assert events[0]["event"] == "started"
-        build({"id": "x"}, events, None)
+        build(Known({"id": "x"}, events), 1e9)
 
 
 WRITER = """
