@@ -93,7 +93,7 @@ class Errands:
         """Forget all procedures; their commands are ended."""
         for errand in self._running:
             if errand.apart is not None:
-                child.send(errand.apart.pid, 9)
+                child.end_apart(errand.apart.pid)
                 _close(errand)
             errand.procedure.close()
         self._running.clear()
@@ -140,7 +140,7 @@ class Errands:
             if errand.ended:
                 self._answer(errand, errand.code)
             elif now >= errand.until:
-                child.send(errand.apart.pid, 9)
+                child.end_apart(errand.apart.pid)
                 self._answer(errand, None)
 
     def _read(self, errand: _Running, descriptor: int) -> None:

@@ -295,7 +295,16 @@ class OneLink:
             self._end_turn(decision.outcome)
         if not silent:
             messages.say(self._last_line(decision, ran.seconds if ran else 0.0))
+        if turn and self.plan.on_end is not None:
+            self._run_on_end(decision)
         return decision
+
+    def _run_on_end(self, decision: Decision) -> None:
+        from ckptrun.link import on_end
+
+        if decision.outcome in on_end.ENDS:
+            facts = on_end.facts(self.history.events, decision.outcome.value, decision.why, decision.exit_code, self.where.job)
+            on_end.run(self.plan, self.folder, self.last_turn, facts, self.handlers, self.record)
 
     def _end_turn(self, outcome: Outcome) -> None:
         facts = {"link": self.number, "attempt": self.attempt, "outcome": outcome.value}

@@ -71,8 +71,8 @@ def _link_columns(links: Sequence[SeenLink], now: float) -> list[Column]:
         column("NODE", lambda link: link.node or "-", rank=4, least=5),
         column("BEGAN", lambda link: phrases.clock(link.started_at, now), rank=6),
         column("QUEUED", lambda link: phrases.about(link.waited_s), rank=3, right=True),
-        column("RAN", lambda link: phrases.seconds(link.seconds), right=True),
-        column("ENDED", phrases.because, least=12),
+        column("RAN", phrases.ran, right=True),
+        column("ENDED", phrases.because),
         column("CHECKPOINT", phrases.span, rank=1, least=15),
         column("SIZE", lambda link: phrases.size(link.size), rank=8, right=True),
         column("LOST", lambda link: phrases.about(link.lost_s), rank=2, right=True),
@@ -91,7 +91,7 @@ def _slowest_save(link: SeenLink) -> str:
 
 def _below(chain: SeenChain, now: float) -> list[str]:
     """Return the paragraphs below the table."""
-    paragraphs = [" ".join(_account(chain)), *story.forecast(chain)]
+    paragraphs = [" ".join(_account(chain)), *(story.forecast(chain) if chain.state != "complete" else ())]
     if chain.state == "complete":
         paragraphs.append(f"The chain is complete: {chain.last.reason if chain.last and chain.last.reason else 'it said so'}.")
     else:

@@ -69,6 +69,13 @@ def seconds(value: float | None) -> str:
     return "-" if value is None else durations.show(value)
 
 
+def ran(link: SeenLink) -> str:
+    """Return how long a link ran, where nobody knows for how long at least it was heard of."""
+    if link.seconds is None and link.at_least_s >= 1:
+        return f"> {durations.show(link.at_least_s)}"
+    return seconds(link.seconds)
+
+
 def about(value: float | None) -> str:
     """Return a duration of which parts of a second tell nothing."""
     return seconds(value if value is None or value >= 1 else 0.0).replace("0 ms", "0 s")

@@ -1,7 +1,7 @@
 """Remove the records of chains that have long ended. Checkpoints and logs are the user's own and stay.
 
-Rule: what may still be wanted stays - a chain of which anything lives or may live, a submission whose script a chain that stays or a
-job in the queue would start. A record is taken out of sight by one rename before it is removed.
+Rule: what may still be wanted stays - a chain of which anything lives or may live, a submission whose script a chain that stays, or
+a job in the queue, would start. A record is taken out of sight by one rename before it is removed.
 """
 
 from __future__ import annotations

@@ -77,9 +77,9 @@ class SeenSave(NamedTuple):
 class SeenLink(NamedTuple):
     """One start of one link; what is not known is None. Times are Unix seconds.
 
-    `waited_s` is the wait since the link before was over (for link 1: since it was submitted). `lost_s` is the running time whose
-    work no later start could go on from. `exit_code` is the training's, `exits` ckptrun's own. `ended_by` says where the end was
-    learned: ledger, accounting, or "" for not at all.
+    `seconds` is how long it ran; where nobody knows, it was heard of for `at_least_s`. `waited_s` is the wait since the link before
+    was over (for link 1: since it was submitted). `lost_s` is the running time whose work no later start could go on from.
+    `exit_code` is the training's, `exits` ckptrun's own. `ended_by` says where the end was learned: ledger, accounting, or "".
     """
 
     number: int
@@ -90,6 +90,7 @@ class SeenLink(NamedTuple):
     started_at: float | None = None
     ended_at: float | None = None
     seconds: float | None = None
+    at_least_s: float = 0.0
     waited_s: float | None = None
     outcome: str | None = None
     reason: str | None = None
@@ -280,9 +281,12 @@ Paths = dict[str, tuple[int | None, float | None]]
 
 def _links(known: Known, *, living: bool, has_checkpoints: bool, now: float) -> tuple[SeenLink, ...]:
     paths: Paths = {}
-    found = [_told(SeenLink(number, attempt), events, paths) for (number, attempt), events in starts_of(known.events).items()]
-    # A job that waits is no start yet: it is told of by `life` and by what the link before has submitted.
-    found = [link for link in found if link.started_at is not None or link.outcome is not None]
+    found = [
+        _told(SeenLink(number, attempt), events, paths)
+        for (number, attempt), events in starts_of(known.events).items()
+        # A job that a person submitted and that waits is no start yet: `life` tells of it.
+        if any(event.get("event") != "joined" for event in events)
+    ]
     for place, link in enumerate(found):
         found[place] = _ended(link, known, lives=living and place == len(found) - 1, now=now)
     for place, link in enumerate(found):
@@ -294,6 +298,7 @@ def _links(known: Known, *, living: bool, has_checkpoints: bool, now: float) -> 
 
 def _told(link: SeenLink, events: list[Event], paths: Paths) -> SeenLink:
     facts: dict[str, Any] = {}
+    heard_at: float | None = None
     saves: list[SeenSave] = []
     set_aside: list[str] = []
     for event in events:
@@ -315,6 +320,10 @@ def _told(link: SeenLink, events: list[Event], paths: Paths) -> SeenLink:
             facts["submitted"] = _text(event.get("job"))
         elif kind == "ended":
             facts |= _end(event, facts, paths)
+        heard_at = heard_at if kind == "ended" else utc_of(event) or heard_at
+    began_at = facts.get("started_at")
+    if began_at is not None and heard_at is not None:
+        facts["at_least_s"] = max(heard_at - began_at, 0.0)
     return link._replace(**facts, saves=tuple(saves), set_aside=tuple(set_aside))
 
 
@@ -429,7 +438,7 @@ def _lost(link: SeenLink, after: SeenLink | None, has_checkpoints: bool) -> Seen
 
 
 def _totals(links: tuple[SeenLink, ...], known: Known) -> Totals:
-    used_s = sum(link.seconds or 0.0 for link in links)
+    used_s = sum(link.at_least_s if link.seconds is None else link.seconds for link in links)
     lost_s = sum(link.lost_s or 0.0 for link in links)
     waited_s = sum(link.waited_s or 0.0 for link in links)
     idle_s = 0.0

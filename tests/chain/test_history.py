@@ -101,13 +101,6 @@ def test_what_the_bounds_count() -> None:
     assert (anew.best_step, anew.seen_whole, anew.saves, anew.starts_in_all) == (5, True, (Save(2.0, True),), 1)
 
 
-def test_a_link_without_an_end_is_lost_unless_it_lives() -> None:
-    """What died without a word is called by that name."""
-    assert build({"id": "x"}, [event("started")], None).state == "lost"
-    assert build({"id": "x"}, [event("started")], "as process 7").state == "running"
-    assert build({"id": "x"}, [event("started"), event("ended", outcome="continued")], None).state == "lost"
-
-
 def test_what_the_cluster_took_away_is_counted_apart() -> None:
     """A preempted start is neither one of the links nor the end of a row of short ones; its running time is spent all the same."""
     short = {"v": 1, "event": "ended", "link": 1, "seconds": 5.0, "short": True}
