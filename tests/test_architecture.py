@@ -22,7 +22,19 @@ FLOORS = [
     {"words"},
     {"durations", "errors", "demo", "__init__"},
 ]
-PURE_MAY_IMPORT = {"__future__", "collections", "enum", "typing", "re", "shlex", "itertools", "math", "json", "ckptrun"}
+PURE_MAY_IMPORT = {
+    "__future__",
+    "collections",
+    "enum",
+    "typing",
+    "re",
+    "shlex",
+    "functools",
+    "itertools",
+    "math",
+    "json",
+    "ckptrun",
+}
 # The path of `run` up to the child's start loads none of these: together they cost more than the whole budget.
 HEAVY = {
     *(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,9 @@ from ckptrun import durations
 from ckptrun.chain import inspect
 from ckptrun.chain.home import wanted_home
 from ckptrun.errors import UsageError
+
+if TYPE_CHECKING:
+    from ckptrun.show.look import Looker
 
 
 class Lasting(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # click 8.3 made it generic
@@ -52,12 +55,11 @@ def list_(everything: bool, states: tuple[str, ...], names: tuple[str, ...], age
     from ckptrun.show import as_json as form
     from ckptrun.show import pages
     from ckptrun.show.listing import Wanted, listing
-    from ckptrun.show.look import Looker
     from ckptrun.show.seen import STATES
 
     if unknown := [state for state in states if state not in STATES]:
         raise UsageError(f"--state {unknown[0]}: no chain is ever that. A state is one of {', '.join(STATES)}")
-    looker = Looker()
+    looker = _look()
     found = listing(wanted_home(), Wanted(everything, states, names, age), looker)
     if as_json:
         _print_json("chain-list", [form.summary(one) for one in found.chains])
@@ -79,7 +81,7 @@ def show(name: str | None, number: str | None, as_json: bool) -> None:
     from ckptrun.show import as_json as form
     from ckptrun.show import look, pages
 
-    looker = look.Looker()
+    looker = _look()
     one, seen = look.closely(inspect.find_chain(name), looker)
     for oddity in seen.oddities:
         click.echo(f"ckptrun: {oddity}", err=True)
@@ -165,6 +167,16 @@ def prune(older_than: float, unfinished: bool, yes: bool) -> int:
     removed = pruning.remove(wanted_home(), found)
     click.echo(f"removed {removed}")
     return 0
+
+
+def _look() -> Looker:
+    """Return who looks. What is read stays until it is printed: looking for garbage meanwhile would cost a third of the time."""
+    import gc
+
+    from ckptrun.show.look import Looker
+
+    gc.disable()
+    return Looker()
 
 
 def _print(lines: list[str]) -> None:

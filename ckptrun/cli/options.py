@@ -189,7 +189,7 @@ OPTIONS: tuple[Option, ...] = (
         "CMD",
         _words,
         "none",
-        "Run once when the chain ends, for at most 60 s, with the facts in CKPTRUN_ variables. Split as a shell would, run without one.",
+        "Run once when the chain ends, for at most 60 s, with facts in CKPTRUN_ variables. Split as by a shell, run without one.",
     ),
     Option("--chain", "NAME", _chain, "made from the program and the time", "The chain's id."),
     Option(

@@ -9,6 +9,7 @@ Events of one start are put in the order of their times, so that a ledger of reo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -224,10 +225,17 @@ def build(known: Known, now: float) -> SeenChain:
 def utc_of(event: Event) -> float | None:
     """Return when an event was written (Unix seconds), None where its stamp cannot be read."""
     stamp = event.get("at")
-    if not isinstance(stamp, str) or (whole := utc(stamp)) is None:
+    if not isinstance(stamp, str) or stamp[10:11] != "T" or (day := _day(stamp[:10])) is None:
         return None
-    fraction = stamp[20:23]
-    return whole + (int(fraction) / 1000 if fraction.isdigit() else 0.0)
+    try:
+        return day + int(stamp[11:13]) * 3600 + int(stamp[14:16]) * 60 + float(stamp[17:].rstrip("Z"))
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=1000)
+def _day(text: str) -> float | None:
+    return utc(f"{text}T00:00:00")
 
 
 def _number(value: Any) -> float | None:
@@ -255,14 +263,17 @@ def starts_of(events: Sequence[Event]) -> dict[tuple[int, int], list[Event]]:
     """Return the events of each start of each link, in order. An end that another process found belongs to the last start."""
     found: dict[tuple[int, int], list[Event]] = {}
     last: dict[int, int] = {}
+    over: set[tuple[int, int]] = set()
     for event in events:
         number = event["link"]
         if not isinstance(number, int) or number < 1:
             continue
         attempt = event.get("attempt")
         attempt = attempt if isinstance(attempt, int) and attempt > 0 else 1
-        if event.get("event") == "ended" and (number, attempt) not in found and number in last:
-            attempt = last[number]
+        if event.get("event") == "ended":
+            if last.get(number, 0) > attempt and ((number, attempt) in over or (number, attempt) not in found):
+                attempt = last[number]
+            over.add((number, attempt))
         last[number] = max(last.get(number, 0), attempt)
         found.setdefault((number, attempt), []).append(event)
     return {key: _in_order(found[key]) for key in sorted(found)}

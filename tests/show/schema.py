@@ -7,8 +7,28 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA: dict[str, Any] = json.loads((Path(__file__).parents[2] / "docs/reference/chain.schema.json").read_text())
-_TYPES: dict[str, Any] = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool, "null": type(None)}
-_KNOWN = {"$ref", "type", "enum", "properties", "required", "additionalProperties", "items", "anyOf", "const", "description", "minimum"}
+_TYPES: dict[str, Any] = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "boolean": bool,
+    "null": type(None),
+}
+_KNOWN = {
+    "$ref",
+    "type",
+    "enum",
+    "properties",
+    "required",
+    "additionalProperties",
+    "items",
+    "anyOf",
+    "const",
+    "description",
+    "minimum",
+}
 
 
 def problems(value: Any, schema: Any = SCHEMA, where: str = "$") -> list[str]:

@@ -36,7 +36,8 @@ def checkpoint(step: int) -> str:
 class Writer:
     """Writes one chain's ledger, event by event."""
 
-    def __init__(self, home: Path, chain: str = CHAIN, job: int | None = 4711, **plan: Any) -> None:
+    def __init__(self, home: Path, chain: str = CHAIN, job: int | None = 4711, *, enters: bool = False, **plan: Any) -> None:
+        self.enters = enters
         self.folder = home / "chains" / chain
         (self.folder / "turns").mkdir(parents=True)
         (self.folder / "mailbox").mkdir()
@@ -71,6 +72,7 @@ class Writer:
     def start(self, at: float, link: int, job: int, node: str, step: int | None, saved_at: float | None = None) -> None:
         """Write what a link of twelve hours says at its start."""
         place = {"job": str(job), "node": node}
+        self._enter(job, link, at)
         process = {"boot_id": "b", "pid": 100, "pid_started": 1}
         self.turn(at, "start", link, restart=0, batch_shell=True, **place, **process)
         path = checkpoint(step) if step is not None else None
@@ -81,6 +83,20 @@ class Writer:
         self.event(at, link, "started", **origin, **times, why=why, **place, **log, kill_wait_s=30.0)
         argv = ["python", "train.py", "--data", "/ceph/mnist"]
         self.event(at + 1, link, "child_started", pid=101, pid_started=2, boot_id="b", node=node, argv=argv)
+
+    def _enter(self, job: int, link: int, at: float) -> None:
+        if self.enters:
+            entry = {
+                "chain": self.folder.name,
+                "link": link,
+                "submitted_at": at - 60,
+                "restart": 0,
+                "command": "",
+                "directory": FOLDER,
+            }
+            place = self.folder.parents[1] / "jobs" / "lab" / str(job)
+            place.mkdir(parents=True)
+            (place / "1").write_text(json.dumps({"v": 1, "kind": "job", "at": at, **entry}))
 
     def save(self, at: float, link: int, step: int, seconds: float, *, asked: bool = False) -> None:
         """Write that a checkpoint became whole."""
@@ -108,7 +124,7 @@ class Writer:
 
 def write(home: Path) -> None:
     """Write the tutorial's chain below a state folder."""
-    chain = Writer(home, max_time_s=72 * HOUR, retries=1)
+    chain = Writer(home, enters=True, max_time_s=72 * HOUR, retries=1)
     near = "the time limit is near"
     delivered = [[101, 10, "python train.py catches it"]]
 
@@ -179,7 +195,7 @@ def write(home: Path) -> None:
 
 def _second(home: Path) -> None:
     """Write a chain that a bound has stopped: something is left to do."""
-    chain = Writer(home, "resnet-4800", 4800, max_links=1)
+    chain = Writer(home, "resnet-4800", 4800, enters=True, max_links=1)
     at = NOW - 20 * HOUR
     chain.start(at, 1, 4800, "n2", None)
     chain.save(at + 11 * HOUR, 1, 900, 42.0)
