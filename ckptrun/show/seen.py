@@ -508,6 +508,8 @@ def _state(known: Known, links: tuple[SeenLink, ...]) -> tuple[str, str | None]:
         return known.life.word, known.life.sentence
     if last is None:
         return ("lost", _vanished(known, 0)) if known.facts.get("slurm") and known.events else ("new", "no link has started")
+    if last.outcome in ("continued", "requeued") and known.stopped:
+        return "stopped", "`ckptrun chain stop` said so while the next start waited"
     if last.outcome in ("continued", "requeued"):
         return "lost", _vanished(known, last.number, last)
     return last.outcome or "lost", last.reason

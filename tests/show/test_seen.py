@@ -34,6 +34,8 @@ def test_a_chain_is_called_by_what_is_known() -> None:
     assert chain(started, life=Life("unknown", "the controller does not answer")).state == "unknown"
     assert chain(started, event("ended", 9, outcome="continued", seconds=9.0)).state == "lost"
     assert chain(started, event("ended", 9, outcome="complete", seconds=9.0), ended_as="complete").state == "complete"
+    stopped = chain(started, event("ended", 9, outcome="continued", seconds=9.0), stopped=True)
+    assert stopped.state == "stopped" and stopped.reason is not None and "chain stop" in stopped.reason
     assert chain().state == "new"
     # What the last turn says is truer than what waits in the queue for a complete chain.
     assert chain(started, ended_as="complete", life=Life("pending", "job 2 waits")).state == "complete"
