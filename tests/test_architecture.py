@@ -135,6 +135,7 @@ def test_the_core_is_pure() -> None:
         "pending",
         "seen",
         "table",
+        "timeline",
     }
     assert decide <= {path.stem for path in PURE}
 

@@ -107,6 +107,22 @@ def log(name: str | None, number: str | None, follow: bool) -> None:
     logs.print_logs(inspect.find_chain(name), number, follow=follow, out=sys.stdout.buffer)
 
 
+@chain.command("report")
+@NAME
+@click.option("-o", "--output", metavar="FILE", default="report.html", show_default=True, help="The file to write; - for stdout.")
+def report(name: str | None, output: str) -> None:
+    """Write one chain as one HTML file that needs no network: when it waited, ran and lost work, its steps, saves and links."""
+    from ckptrun.show import look
+    from ckptrun.show.report import page
+
+    looker = _look()
+    _, seen = look.closely(inspect.find_chain(name), looker)
+    with click.open_file(output, "w", encoding="utf-8", atomic=output != "-") as file:
+        file.write(page(seen, looker.now))
+    if output != "-":
+        click.echo(f"{output} shows chain {seen.id}")
+
+
 @chain.command("wait")
 @NAME
 def wait(name: str | None) -> int:

@@ -91,7 +91,7 @@ def main() -> None:
     if "--write" in sys.argv:
         text = PAGE.read_text()
         mark = re.compile(r"(<!-- chains -->\n).*?(<!-- end -->)", re.DOTALL)
-        PAGE.write_text(mark.sub(rf"\g<1>{table}\n\g<2>", text))
+        PAGE.write_text(mark.sub(rf"\g<1>\n{table}\n\n\g<2>", text))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from tests.show.tutorial import BEGAN, Writer
 COUNTER = (sys.executable, str(CHILDREN / "counter.py"), "ck")
 
 
-def start(ckptrun: Ckptrun, *options: str, steps: int = 60, seconds: float = 0.1) -> Any:
+def start(ckptrun: Ckptrun, *options: str, steps: int = 1000, seconds: float = 0.1) -> Any:
     """Start a counting chain called `c` and wait until it counts."""
     words = ("--checkpoint", "ck", "--chain", "c", *options, *COUNTER, str(steps), str(seconds), "--hear", "USR1,INT")
     running = ckptrun.start(*words)
@@ -30,7 +30,7 @@ def start(ckptrun: Ckptrun, *options: str, steps: int = 60, seconds: float = 0.1
 )
 def test_stop_ends_what_runs_and_the_same_command_goes_on(ckptrun: Ckptrun, how: tuple[str, ...], outcome: str, code: int) -> None:
     """The training saves, its ckptrun ends; `chain wait` says the same; the same command counts on to the end, no step twice."""
-    running = start(ckptrun)
+    running = start(ckptrun, steps=600)
     shown = ckptrun.run("chain", "show", "c", code=0).stdout
     assert "c: running" in shown and "is process" in shown
     assert "goes on" in ckptrun.run("chain", "stop", "c", *how, code=0).stdout
@@ -38,15 +38,15 @@ def test_stop_ends_what_runs_and_the_same_command_goes_on(ckptrun: Ckptrun, how:
     assert ckptrun.outcomes() == [outcome]
     assert outcome in ckptrun.run("chain", "wait", "c", code=code).stderr
     assert "has ended already" in ckptrun.run("chain", "stop", "c", code=125).stderr
-    again = ckptrun.run("--checkpoint", "ck", "--chain", "c", *COUNTER, "60", "0.001", code=0).stdout
+    again = ckptrun.run("--checkpoint", "ck", "--chain", "c", *COUNTER, "600", "0.001", code=0).stdout
     steps = [line for line in (first + "\n" + again).splitlines() if line.startswith("step ")]
-    assert steps == [f"step {number}" for number in range(1, 61)]
+    assert steps == [f"step {number}" for number in range(1, 601)]
     assert ckptrun.run("chain", "wait", "c", code=0).stderr.endswith("exit code 0\n")
 
 
 def test_after_link_lets_the_link_run_to_its_checkpoint_time(ckptrun: Ckptrun) -> None:
     """It is asked at its checkpoint time and not before, ends as stopped, and no other link follows."""
-    running = start(ckptrun, "--time-limit", "8s", "--margin", "2s", steps=1000)
+    running = start(ckptrun, "--time-limit", "8s", "--margin", "2s")
     assert "runs on to the end of this link" in ckptrun.run("chain", "stop", "c", "--after-link", code=0).stdout
     assert "the time limit is near" in running.end(75)
     *before, last = ckptrun.outcomes()  # a slow machine says it in a later link
@@ -66,7 +66,7 @@ def test_wait_returns_when_the_chain_has_ended(ckptrun: Ckptrun) -> None:
 
 def test_a_chain_that_was_killed_is_lost_and_waited_for_no_longer(ckptrun: Ckptrun) -> None:
     """kill -9 of ckptrun and training: no end is on record, nothing lives; list and show say lost, wait ends with 75."""
-    running = start(ckptrun, steps=1000)
+    running = start(ckptrun)
     (child,) = ckptrun.events("child_started")
     running.send(9)
     os.kill(child["pid"], 9)
