@@ -36,17 +36,18 @@ dl{display:flex;flex-wrap:wrap;gap:.5rem 2rem;margin:1rem 0}dl div{min-width:7re
 dd{margin:0;font-size:1.15rem;font-weight:600}
 figure{margin:0}figcaption{color:var(--soft);font-size:.9rem}
 .wide{overflow-x:auto;border:1px solid var(--line);border-radius:6px}.wide:focus{outline:3px solid var(--accent)}
-svg{display:block;width:100%;min-width:40rem;height:auto}text{fill:var(--ink);font:13px system-ui,sans-serif}.axis{fill:var(--soft)}
+svg{display:block;width:100%;min-width:54rem;height:auto}text{fill:var(--ink);font:13px system-ui,sans-serif}.axis{fill:var(--soft)}
 .grid{stroke:var(--line)}.ran{fill:var(--run)}.lostbar{fill:var(--lost)}.waited{fill:none;stroke:var(--soft);stroke-width:1.5}
 .window{fill:var(--window)}.line{fill:none;stroke:var(--run);stroke-width:2}.dot{fill:var(--run)}
 .margin{fill:none;stroke:var(--soft);stroke-width:1.5}.hatch{stroke:var(--paper);stroke-width:2}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 caption{text-align:left;padding:.4rem .6rem;color:var(--soft)}
 th,td{padding:.35rem .6rem;text-align:left;border-top:1px solid var(--line);vertical-align:top}
-td.n,th.n{text-align:right;white-space:nowrap}
+td.n,th.n{text-align:right;white-space:nowrap}td.d{min-width:5.5rem}td.why{min-width:13rem}
 thead th{border:0}
 a{color:var(--accent)}
-@media print{body{max-width:none;padding:0}.wide{overflow:visible;border:0}svg{min-width:0}h2,figure{break-inside:avoid;break-after:avoid}}
+@media print{body{max-width:none;padding:0}.wide{overflow:visible;border:0}svg{min-width:0}
+h2,figure{break-inside:avoid;break-after:avoid}}
 """
 
 
@@ -57,7 +58,8 @@ def page(chain: SeenChain, now: float) -> str:
     body = [_head(chain, now), *pictures, _table(chain.links, now), _told(chain, now)]
     title = escape(phrases.clean(f"{chain.id}: {chain.state}"))
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
         f'<link rel="icon" href="data:,"><title>{title}</title><style>{_STYLE}</style></head>\n<body><main>\n'
         + "\n".join(part for part in body if part)
@@ -127,7 +129,8 @@ def _timeline(line: Timeline) -> str:
         y = 6 + row * ROW
         drawn.append(f'<text x="{LEFT - 10}" y="{y + 14}" text-anchor="end">{escape(name)}</text>')
         drawn += [_bar(line, bar, y) for bar in line.bars if bar.link == name and bar.kind != "window"]
-    told = f"{len(names)} starts from {phrases.moment(line.begins_at)} to {phrases.moment(line.ends_at)}; the table has the same in words"
+    span = f"from {phrases.moment(line.begins_at)} to {phrases.moment(line.ends_at)}"
+    told = f"{len(names)} starts {span}; the table below has the same in words"
     shaded = " Shaded: service windows." if windows else ""
     return _figure(
         "When it waited and ran",
@@ -167,8 +170,9 @@ def _progress(line: Timeline) -> str:
     for step in (0, highest // 2, highest):
         drawn.append(f'<line class="grid" x1="{LEFT}" y1="{y(step):.1f}" x2="{WIDTH - 12}" y2="{y(step):.1f}"/>')
         drawn.append(f'<text class="axis" x="{LEFT - 6}" y="{y(step) + 4:.1f}" text-anchor="end">{_short(step)}</text>')
-    path = " ".join(f"{_x(line, point.at):.1f},{y(point.step):.1f}" for point in line.points)
-    drawn.append(f'<polyline class="line" points="{path}"/>')
+    for name in dict.fromkeys(point.link for point in line.points):  # between two links nothing is learned
+        path = " ".join(f"{_x(line, point.at):.1f},{y(point.step):.1f}" for point in line.points if point.link == name)
+        drawn.append(f'<polyline class="line" points="{path}"/>')
     drawn += [
         f'<circle class="dot" cx="{_x(line, point.at):.1f}" cy="{y(point.step):.1f}" r="3.5">'
         f"<title>link {escape(point.link)}: step {point.step}</title></circle>"
@@ -215,6 +219,12 @@ _COLUMNS = ("link", "job", "node", "began", "queued", "ran", "ended because", "c
 _NUMBERS = frozenset({"link", "queued", "ran", "size", "lost", "exit"})
 
 
+def _kind(column: str) -> str:
+    if column in _NUMBERS:
+        return "n"
+    return {"ended because": "why", "began": "d", "checkpoint": "d"}.get(column, "t")
+
+
 def _table(links: Sequence[SeenLink], now: float) -> str:
     def cells(link: SeenLink) -> list[str]:
         because = phrases.because(link) + (f": {link.reason}" if link.reason and link.outcome != "complete" else "")
@@ -225,10 +235,10 @@ def _table(links: Sequence[SeenLink], now: float) -> str:
 
     def row(link: SeenLink) -> str:
         first, *rest = zip(_COLUMNS, cells(link), strict=True)
-        tags = "".join(f'<td class="{"n" if name in _NUMBERS else "t"}">{_text(text)}</td>' for name, text in rest)
+        tags = "".join(f'<td class="{_kind(name)}">{_text(text)}</td>' for name, text in rest)
         return f'<tr><th scope="row" class="n">{_text(first[1])}</th>{tags}</tr>'
 
-    titles = "".join(f'<th scope="col" class="{"n" if name in _NUMBERS else "t"}">{name}</th>' for name in _COLUMNS)
+    titles = "".join(f'<th scope="col" class="{_kind(name)}">{name}</th>' for name in _COLUMNS)
     rows = "\n".join(row(link) for link in links)
     return (
         '<h2 id="links">Links</h2><div class="wide" tabindex="0" role="region" aria-labelledby="links">'

@@ -89,8 +89,9 @@ def _bars(link: SeenLink) -> list[Bar]:
 def _points(link: SeenLink) -> list[Point]:
     found = []
     name = name_of(link)
-    if link.started_at is not None and link.step_before is not None:
-        found.append(Point(link.started_at, link.step_before, name))
+    before = link.step_before if link.resumed_from is not None else 0
+    if link.started_at is not None and before is not None and link.step is not None:
+        found.append(Point(link.started_at, before, name))
     if link.checkpoint_at is not None and link.step is not None and link.checkpoint_at >= (link.started_at or 0.0):
         found.append(Point(link.checkpoint_at, link.step, name))
     return found
