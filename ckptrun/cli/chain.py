@@ -107,6 +107,21 @@ def log(name: str | None, number: str | None, follow: bool) -> None:
     logs.print_logs(inspect.find_chain(name), number, follow=follow, out=sys.stdout.buffer)
 
 
+@chain.command("watch")
+@NAME
+def watch(name: str | None) -> int:
+    """Watch a chain on a live screen until it has ended: its progress, the countdown to its checkpoint time, its last lines."""
+    from ckptrun.show import watching
+
+    if not os.isatty(1):
+        raise UsageError(
+            "watch needs a terminal: `ckptrun chain show` prints where a chain stands, `chain log -f` follows its logs"
+        )
+    ended = watching.watch(inspect.find_chain(name))
+    click.echo(f"chain {ended.id} has ended: {ended.state}{f': {ended.reason}' if ended.reason else ''}")
+    return 0
+
+
 @chain.command("report")
 @NAME
 @click.option("-o", "--output", metavar="FILE", default="report.html", show_default=True, help="The file to write; - for stdout.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ckptrun import durations, mailbox
@@ -23,6 +23,7 @@ from ckptrun.link.errands import Procedure, carry_out
 from ckptrun.show.seen import Event, Known, Life, SeenChain, SeenLink, Told, build, starts_of
 from ckptrun.slurm import commands, parse, pending
 from ckptrun.slurm.parse import Remembered, Standing
+from ckptrun.words import Checkpoint
 
 # Accounting is asked about the newest of the jobs that have vanished: the words of one command are limited.
 ASKED_AT_ONCE = 500
@@ -94,10 +95,11 @@ def record_of(one: OnDisk, link: SeenLink) -> tuple[list[Event], list[dict[str, 
 
 
 class Looker:
-    """Tells what of chains lives. It asks the queue and looks at the processes when it first has to, and never again."""
+    """Tells what of chains lives. The queue (or `ask`) is asked, and the processes are looked at, when first needed, and once."""
 
-    def __init__(self, now: float | None = None) -> None:
+    def __init__(self, now: float | None = None, ask: Callable[[float], Queue] | None = None) -> None:
         self.now = time.time() if now is None else now
+        self._ask = ask or _ask_queue
         self.queue: Queue | None = None
         self._trainings: dict[str, tuple[int, str]] | None = None
 
@@ -123,7 +125,7 @@ class Looker:
 
     def living_folders(self) -> set[str]:
         """Return the folders of the chains of which the queue shows a job by its script's path."""
-        self.queue = self.queue or _ask_queue(self.now)
+        self.queue = self.queue or self._ask(self.now)
         return self.queue.chains
 
     def silent(self) -> bool:
@@ -132,7 +134,7 @@ class Looker:
 
     def queued_commands(self) -> tuple[str, ...] | None:
         """Return the scripts, with their arguments, of the jobs in the queue; None where it does not answer."""
-        self.queue = self.queue or _ask_queue(self.now)
+        self.queue = self.queue or self._ask(self.now)
         return self.queue.commands
 
     def life(self, one: OnDisk) -> Life | None:
@@ -141,7 +143,7 @@ class Looker:
             return None
         if not one.in_jobs:
             return self._process(one)
-        self.queue = self.queue or _ask_queue(self.now)
+        self.queue = self.queue or self._ask(self.now)
         return self.queue.life(one)
 
     def _seen(self, one: OnDisk, life: Life | None, remembered: dict[str, Remembered], closely: bool) -> SeenChain:
@@ -183,7 +185,8 @@ def _in_short(one: SeenChain) -> SeenChain:
 class Queue:
     """What the queue showed, by chain and by job; nothing where it was silent. `ended` are the jobs that it still remembers."""
 
-    def __init__(self, standings: tuple[Standing, ...] | None, silence: str, now: float) -> None:
+    def __init__(self, text: str | None, silence: str, now: float) -> None:
+        standings = parse.standings(text) if text is not None else None
         self._silence, self._now = silence, now
         self._by_folder: dict[str, list[Standing]] = {}
         self._by_job: dict[str, Standing] = {}
@@ -250,15 +253,19 @@ def _waits(one: Standing, now: float) -> Life:
 
 
 def _ask_queue(now: float) -> Queue:
-    standings, silence = carry_out(_standings())
-    return Queue(standings, silence, now)
+    return Queue(*ask_for_standings(), now)
 
 
-def _standings() -> Procedure[tuple[tuple[Standing, ...] | None, str]]:
+def ask_for_standings() -> tuple[str | None, str]:
+    """Ask the queue; return what it printed, or None and why it said nothing."""
+    return carry_out(_standings())
+
+
+def _standings() -> Procedure[tuple[str | None, str]]:
     said = yield commands.standings()
     assert said is not None
     if said.code == 0:
-        return parse.standings(said.out), ""
+        return said.out, ""
     return None, "there is no squeue here" if said.code == 127 else "the controller does not answer"
 
 
@@ -312,10 +319,13 @@ def _told(one: OnDisk, *, living: bool) -> Told:
         if word.kind == "progress" and isinstance(word.facts.get("step"), int):
             step, at = word.facts["step"], word.at
             total = word.facts["total"] if isinstance(word.facts.get("total"), int) else total
-    return Told(step, total, at, _newest_checkpoint_at(one) if living else None)
+    newest = _newest_checkpoint(one) if living else None
+    if step is None and newest is not None:
+        step, at = newest.step, newest.at
+    return Told(step, total, at, newest.at if newest is not None else None)
 
 
-def _newest_checkpoint_at(one: OnDisk) -> float | None:
+def _newest_checkpoint(one: OnDisk) -> Checkpoint | None:
     plan = one.facts.get("plan")
     paths = plan.get("checkpoints") if isinstance(plan, dict) else None
     if not isinstance(paths, list) or not paths:
@@ -323,7 +333,7 @@ def _newest_checkpoint_at(one: OnDisk) -> float | None:
     from ckptrun.checkpoints.find import find
 
     try:
-        return max((found.at for found in find([str(path) for path in paths])), default=None)
+        return max(find([str(path) for path in paths]), key=lambda found: found.at, default=None)
     except OSError:
         return None
 
