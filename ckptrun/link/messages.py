@@ -57,16 +57,17 @@ def starting(
     sees: bool,
     bound: int | None,
     now: float,
+    who: str = "it",
 ) -> str:
     """Return the line at the start: chain, link, resuming from what, when it will ask.
 
     `resumption` is whether the start resumes, from which checkpoint, and a note about that; `bound` is how many links there may
-    be where nobody can see whether the chain gets anywhere, else None.
+    be where nobody can see whether the chain gets anywhere, else None; `who` is who will be asked, as far as the command says.
     """
     origin = f"link {link} of {chain}, {_origin(resumption, sees=sees)}"
     if times is None:
         return f"{origin}; no time limit"
-    line = f"{origin}; {will_ask(times, now)}"
+    line = f"{origin}; {will_ask(times, now, who)}"
     return line if bound is None else f"{line}; at most {bound} links: no --checkpoint, progress cannot be seen"
 
 
@@ -86,12 +87,12 @@ def rehearsing(start: int, resumption: tuple[bool, Checkpoint | None, str], time
     return f"start {start} of 2, {origin}; will ask it to save after {after}, as if a limit of {limit} were near"
 
 
-def will_ask(times: Times, now: float | None = None) -> str:
+def will_ask(times: Times, now: float | None = None, who: str = "it") -> str:
     """Return when the training will be asked, and why then."""
     at = time.time() + times.ask_at - (time.monotonic() if now is None else now)
     clock = time.strftime("%H:%M:%S", time.localtime(at))
     return (
-        f"will ask it to save at {clock}, {durations.show(times.margin_s)} before its {durations.show(times.limit_s)} are over "
+        f"will ask {who} to save at {clock}, {durations.show(times.margin_s)} before its {durations.show(times.limit_s)} are over "
         f"({times.why})"
     )
 
