@@ -134,6 +134,8 @@ def test_the_core_is_pure() -> None:
         "model",
         "pending",
         "seen",
+        "starts",
+        "building",
         "table",
         "timeline",
     }

@@ -14,8 +14,9 @@ from typing import BinaryIO, NamedTuple
 from ckptrun.chain.home import ChainFolder
 from ckptrun.errors import Refused
 from ckptrun.show import phrases
+from ckptrun.show.building import build
 from ckptrun.show.look import OnDisk, link_of, read
-from ckptrun.show.seen import Known, SeenChain, SeenLink, build
+from ckptrun.show.seen import Known, SeenChain, SeenLink
 
 _QUICK_S, _QUIET_S = 0.1, 1.0
 _BLOCK = 1 << 20

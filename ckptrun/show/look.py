@@ -20,7 +20,9 @@ from ckptrun.chain.state import stop_mark
 from ckptrun.chain.turns import Turn, Turns
 from ckptrun.errors import CkptrunError, UsageError
 from ckptrun.link.errands import Procedure, carry_out
-from ckptrun.show.seen import Event, Known, Life, SeenChain, SeenLink, Told, build, starts_of
+from ckptrun.show.building import build
+from ckptrun.show.seen import Event, Known, Life, SeenChain, SeenLink, Told
+from ckptrun.show.starts import starts_of
 from ckptrun.slurm import commands, parse, pending
 from ckptrun.slurm.parse import Remembered, Standing
 from ckptrun.words import Checkpoint

@@ -8,7 +8,8 @@ from typing import Any
 
 from ckptrun import durations
 from ckptrun.show import phrases, story, table
-from ckptrun.show.seen import Event, SeenChain, SeenLink, age
+from ckptrun.show.building import age
+from ckptrun.show.seen import Event, SeenChain, SeenLink
 from ckptrun.show.table import Column
 
 Paint = Callable[[str, str], str]

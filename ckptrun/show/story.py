@@ -9,7 +9,8 @@ from typing import Any
 from ckptrun import durations
 from ckptrun.link.supervision import NAMES
 from ckptrun.show import phrases
-from ckptrun.show.seen import Event, SeenChain, SeenLink, utc_of
+from ckptrun.show.seen import Event, SeenChain, SeenLink
+from ckptrun.show.starts import utc_of
 
 _OUTCOMES = {
     "complete": "finished the chain",

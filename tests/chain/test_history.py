@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from ckptrun.chain.history import History, read_events
 from ckptrun.chain.model import so_far
-from ckptrun.show.seen import Known, build
+from ckptrun.show.building import build
+from ckptrun.show.seen import Known
 from ckptrun.words import Save
 
 

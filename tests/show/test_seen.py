@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ckptrun.show.seen import Known, Life, SeenChain, Told, build
+from ckptrun.show.building import build
+from ckptrun.show.seen import Known, Life, SeenChain, Told
 from ckptrun.slurm.parse import Remembered
 from tests.show.tutorial import stamp
 

@@ -13,7 +13,8 @@ import pexpect
 import pytest
 
 from ckptrun.show import frame
-from ckptrun.show.seen import Known, Life, Told, build
+from ckptrun.show.building import build
+from ckptrun.show.seen import Known, Life, Told
 from ckptrun.show.watching import ASK_S, shared_queue
 from tests.bench.chains import calls, stand_ins
 from tests.end_to_end.harness import CHILDREN, Ckptrun
