@@ -122,7 +122,9 @@ def _judged(entry: Any) -> dict[str, Any] | str:
         return "torn"
     if not isinstance(entry, dict) or not isinstance(entry.get("event"), str) or not isinstance(entry.get("link"), int):
         return "foreign"
-    if not isinstance(entry.get("v"), int) or not _is_duration(entry.get("seconds")):
+    if not isinstance(entry.get("v"), int) or not isinstance(entry.get("attempt", 1), int):
+        return "foreign"
+    if not _is_duration(entry.get("seconds")) or not _is_duration(entry.get("ended_at")):
         return "foreign"
     return entry if entry["v"] <= VERSION else "newer"
 

@@ -169,14 +169,19 @@ def stop(name: str | None, how: str) -> None:
     click.echo(f"chain {folder.id} is stopped; {stopping.to_go_on(folder)}")
 
 
-@chain.command("resume")
-@NAME
+@chain.command("resume", context_settings={"ignore_unknown_options": True})
+@click.argument("words", metavar="[ID] [OPTIONS OF run]", nargs=-1, type=click.UNPROCESSED)
+@click.option("--all", "every", is_flag=True, help="Every chain that is stranded or lost, and no other.")
+@click.option("--script", metavar="FILE", help="Go on with this script instead of the chain's own, and say what differs.")
 @click.option("--dry-run", is_flag=True, help="Say what would happen, and do nothing.")
-def resume(name: str | None, dry_run: bool) -> None:
-    """Go on with a chain that was stopped, cancelled, stranded or lost: submit its next link."""
-    from ckptrun.link import people
+def resume(words: tuple[str, ...], every: bool, script: str | None, dry_run: bool) -> None:
+    """Go on with a chain that was stopped, cancelled, stranded or lost: submit its next link.
 
-    click.echo(people.resume(inspect.find_chain(name), dry_run=dry_run))
+    Options of `ckptrun run` that are given here hold from now on in place of the chain's own.
+    """
+    from ckptrun.cli import resuming
+
+    resuming.resume(words, every=every, script=script, dry_run=dry_run)
 
 
 @chain.command("prune")

@@ -88,6 +88,8 @@ def _resuming(plan: Plan, newest: Checkpoint | None, link: int, known: ChainSoFa
     command = plan.command
     if resumes and plan.resume_flag:
         command += resume_words(plan.resume_flag, checkpoint=newest.path if newest else "", link=link, chain="CHAIN")
+    if newest is None and plan.checkpoints and known.seen_whole and not plan.fresh:
+        return "would not train: no whole checkpoint stands, although this chain has seen one"
     origin = messages.checkpoint(newest) if newest else ("no checkpoint seen" if plan.checkpoints else "--checkpoint is not given")
     return f"would run: {shlex.join(command)}\nresuming: {'yes' if resumes else 'no'} ({origin})"
 

@@ -5,6 +5,7 @@ Rules of this file, in the order in which they are kept:
 - The intent comes before the submission. Who finds it adopts what it led to and never repeats it.
 - After a certain refusal (noted) it is submitted again; after an ambiguous answer only when the queue, asked twice, does not show
   it, and only while the queue would still show a job that had ended.
+- What may pass is tried again, each time later: a limit only until the training has ended, because a requeue needs no room.
 - A successor that a person has cancelled is not submitted again.
 - Only when it is queued may this job lose its right to come back.
 - Who waits for this job is moved to the successor only after that was seen in the queue: a job that was forgotten counts as over.
@@ -16,37 +17,37 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import NamedTuple
 
 from ckptrun.chain.links import LinkFiles
 from ckptrun.link.errands import Pause, Procedure
-from ckptrun.slurm import commands, dependents, environment, parse
+from ckptrun.slurm import answers, commands, dependents, environment, parse
+from ckptrun.slurm.answers import Answer, Submission
 from ckptrun.slurm.dependents import Move, Ours
 from ckptrun.slurm.fidelity import Same, reservation_of, without_reservation
-from ckptrun.slurm.parse import Answer, JobId, Queued
+from ckptrun.slurm.parse import JobId, Queued
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 _STILL_LISTENING_S = 3.0
 _FIRST_LOOK_S = 10.0
 # From the look of another link to its update; and how often who collided tries again.
 _OTHERS_UPDATE_S, _UPDATES = 0.5, 12
-# Reasons for which an accepted job never starts, however long it waits.
+# Pending reasons that no waiting ends, as squeue(1) has them: it is the job that asks for what it cannot have. Where a partition, a
+# node or a reservation is closed it may be opened again. A job that waits for another one mostly shows `Dependency` instead.
 NEVER = frozenset(
     {
-        *(
-            "PartitionTimeLimit",
-            "PartitionNodeLimit",
-            "ReservationDeleted",
-            "BadConstraints",
-            "DependencyNeverSatisfied",
-            "InvalidAccount",
-            "InvalidQOS",
-        ),
+        *("PartitionTimeLimit", "PartitionNodeLimit", "PartitionMinNodes", "PartitionMaxNodes", "BadConstraints"),
+        *("DependencyNeverSatisfied", "ReservationDeleted", "DeadLine"),
+        *("InvalidAccount", "InvalidQOS", "AccountNotAllowed", "QOSNotAllowed"),
         *("AssocMaxWallDurationPerJobLimit", "QOSMaxWallDurationPerJobLimit"),
+        *("AssocMaxCpuPerJobLimit", "QOSMaxCpuPerJobLimit", "AssocMaxNodePerJobLimit", "QOSMaxNodePerJobLimit"),
+        *("AssocMaxMemPerJob", "QOSMaxMemoryPerJob", "AssocMaxGRESPerJob", "QOSMaxGRESPerJob"),
     }
 )
+# Ended without having started: its own demand has become impossible, or Slurm took it away.
+_ENDED_WAITING = frozenset({"DEADLINE", "REVOKED"})
 
 
 class Handed(str, Enum):
@@ -73,7 +74,8 @@ class Result(NamedTuple):
 class Office(NamedTuple):
     """Who hands over, and what: our job and its restart count, the successor's files, how the same job is submitted again.
 
-    `bare` is the job id that an array task has of its own.
+    `bare` is the job id that an array task has of its own. `over` says whether the training has ended: then nothing is gained by
+    waiting for room.
     """
 
     job: JobId
@@ -87,6 +89,7 @@ class Office(NamedTuple):
     min_job_age_s: float = 300.0
     delay_s: float = 0.0
     bare: int | None = None
+    over: Callable[[], bool] = lambda: False
 
 
 def hand_over(office: Office) -> Procedure[Result]:
@@ -97,53 +100,96 @@ def hand_over(office: Office) -> Procedure[Result]:
     except OSError as error:
         return Result(Handed.REFUSED, said=f"the intent cannot be written to {files.path} ({error.strerror})")
     unknown_since = None if ours or files.refused else files.intended_at
-    pause_s = _FIRST_PAUSE_S
-    while True:
+    for pause_s in _pauses():
         if unknown_since is not None:
-            found = yield from _look_twice(office)
-            if found is not None and found.handed is not Handed.LOST:
+            found = yield from _look_until_answered(office)
+            if found.handed is not Handed.LOST:
                 return (yield from _secure(office, found))
-            if found is None:
-                yield Pause(pause_s)
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-                continue
             if time.time() - unknown_since > office.min_job_age_s:
-                return Result(
-                    Handed.REFUSED, said="a submission was never answered, and it is too long ago to be seen in the queue"
-                )
-        job_is_ours = yield from _job_is_ours(office)
-        if job_is_ours is False or office.replaced():
+                return Result(Handed.REFUSED, said=_TOO_LONG_AGO)
+            yield from _wait(pause_s - _FIRST_PAUSE_S, _nobody)
+        if not (yield from _may_submit(office)):
+            if unknown_since is None and not office.replaced():
+                files.note_refused("not submitted: this job was not ours any more")  # else its next attempt would look for a job
             return Result(Handed.NOT_OURS)
-        if job_is_ours is None:
-            office.say("the controller does not answer; trying again")
-            yield Pause(pause_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-            continue
         files.forget_refusal()
-        said = yield _submission(office)
+        said = yield submission(office)
         assert said is not None
-        answer = parse.submission(said.code, said.out, said.err)
+        answer = answers.submission(said.code, said.out, said.err)
         if answer.answer is Answer.ACCEPTED and answer.job is not None:
             job = answer.job._replace(task=office.job.task)
             return (yield from _secure(office, Result(Handed.QUEUED, job, answer.said)))
-        if answer.answer is Answer.UNKNOWN:
-            unknown_since = time.time()
-            office.say(f"the controller did not say whether it took the next job ({answer.said}): looking for it")
-            continue
-        files.note_refused(answer.said)
-        unknown_since = None
+        unknown_since = time.time() if answer.answer is Answer.UNKNOWN else None
+        if unknown_since is None:
+            files.note_refused(answer.said)
         if answer.answer is Answer.REFUSED and reservation_of(office.same) is not None:
             office.say(f"sbatch: {answer.said}; trying without its reservation")
             office = office._replace(same=without_reservation(office.same))
             continue
-        if answer.answer is Answer.REFUSED:
+        if answer.answer is Answer.REFUSED or (answer.answer is Answer.LIMITED and office.over()):
             return Result(Handed.REFUSED, said=answer.said)
-        office.say(f"sbatch: {answer.said}; trying again")
-        yield Pause(pause_s)
+        _say_again(office, answer)
+        if answer.answer is not Answer.UNKNOWN:
+            yield from _wait(pause_s, office.over if answer.answer is Answer.LIMITED else _nobody)
+    raise AssertionError("the pauses have no end")
+
+
+_TOO_LONG_AGO = "a submission was never answered, and it is too long ago to be seen in the queue"
+
+
+def _pauses() -> Iterator[float]:
+    """Return how long to wait after each answer: 1, 2, 4 ... s, at the most half a minute."""
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        yield pause_s
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
-def _submission(office: Office) -> commands.Call:
+def _nobody() -> bool:
+    return False
+
+
+def _wait(seconds: float, over: Callable[[], bool]) -> Procedure[None]:
+    """Wait, but not on when it is over."""
+    for _ in range(int(seconds)):
+        if over():
+            return
+        yield Pause(1.0)
+
+
+def _say_again(office: Office, answer: Submission) -> None:
+    if answer.answer is Answer.UNKNOWN:
+        office.say(f"the controller did not say whether it took the next job ({answer.said}): looking for it")
+    elif answer.answer is Answer.LIMITED:
+        office.say(f"sbatch: {answer.said}; trying again until the training has ended")
+    else:
+        office.say(f"sbatch: {answer.said}; trying again")
+
+
+def _look_until_answered(office: Office) -> Procedure[Result]:
+    for pause_s in _pauses():
+        found = yield from _look_twice(office)
+        if found is not None:
+            return found
+        yield Pause(pause_s)
+    raise AssertionError("the pauses have no end")
+
+
+def _may_submit(office: Office) -> Procedure[bool]:
+    """Return whether this job is still ours and not replaced; wait until the controller says so."""
+    for pause_s in _pauses():
+        job_is_ours = yield from _job_is_ours(office)
+        if job_is_ours is False or office.replaced():
+            return False
+        if job_is_ours:
+            return True
+        office.say("the controller does not answer; trying again")
+        yield Pause(pause_s)
+    raise AssertionError("the pauses have no end")
+
+
+def submission(office: Office) -> commands.Call:
+    """Return the command that submits the successor, held by this job."""
     options = [*office.same.options, f"--dependency=afterany:{office.job}"]
     if office.job.task is not None:
         options.append(f"--array={office.job.task}")
@@ -222,10 +268,13 @@ def confirm(office: Office, job: JobId, *, seen: bool, pause_s: float = 0.0) -> 
         return Result(Handed.SILENT, job)
     found = [one for one in lines if one.runs(office.files.script)]
     alive = [one for one in found if one.waiting or one.at_work]
-    if any(one.state == "CANCELLED" for one in found) or (not alive and seen):
+    if any(one.state == "CANCELLED" for one in found):
         return Result(Handed.CANCELLED, job)
+    ended = next((one.state for one in found if one.state in _ENDED_WAITING), None)
+    if not alive and ended is not None:
+        return Result(Handed.NEVER, job, f"it has ended as {ended} before it could start")
     if not alive:
-        return Result(Handed.LOST, job)
+        return Result(Handed.CANCELLED if seen else Handed.LOST, job)
     never = next((one.reason for one in alive if one.waiting and one.reason in NEVER), None)
     if never is not None:
         return Result(Handed.NEVER, job, never)
@@ -323,12 +372,3 @@ def move_dependents(office: Office, successor: JobId, lines: tuple[Queued, ...])
     why = {move.job: refused.get(move.job) or move.why or "other links change it at the same time" for move in left}
     moved = (move for job, move in done.items() if job not in why)
     return Moved(tuple(moved), tuple(move._replace(why=why[move.job]) for move in left))
-
-
-def requeue(job: JobId) -> Procedure[Result]:
-    """Start this job again under its own id; it waits two minutes before it runs."""
-    said = yield commands.requeue(job)
-    assert said is not None
-    if said.code == 0:
-        return Result(Handed.QUEUED, job)
-    return Result(Handed.REFUSED, said=said.err.strip().splitlines()[-1] if said.err.strip() else "no answer")

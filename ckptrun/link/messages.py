@@ -42,10 +42,10 @@ def size(number: float) -> str:
     return f"{number:.1f} TB"
 
 
-def checkpoint(found: Checkpoint) -> str:
-    """Return a checkpoint in a few words: path, verdict, size."""
+def checkpoint(found: Checkpoint, note: str = "") -> str:
+    """Return a checkpoint in a few words: path, verdict, size, and a note about it."""
     verdict = "not checked" if found.verdict is Verdict.NOT_CHECKED else "whole"
-    return f"{os.path.relpath(found.path)} ({verdict}, {size(found.size)})"
+    return f"{os.path.relpath(found.path)} ({verdict}, {size(found.size)}{f', {note}' if note else ''})"
 
 
 def starting(
@@ -74,7 +74,7 @@ def starting(
 def _origin(resumption: tuple[bool, Checkpoint | None, str], *, sees: bool) -> str:
     resumes, found, note = resumption
     if found is not None:
-        return f"resuming from {checkpoint(found)}{note}"
+        return f"resuming from {checkpoint(found, note)}"
     if sees:
         return "nothing to resume from yet, starting fresh"
     return "resuming (no --checkpoint: from what, only the training knows)" if resumes else "starting"
@@ -107,11 +107,22 @@ def told(targets: Sequence[Target]) -> str:
     )
 
 
+def little_room(where: str, free_bytes: int | None, free_files: int | None, saved: Checkpoint) -> str:
+    """Return the warning that the next save may not fit, with what is left and what the last checkpoint has."""
+    left = [size(free_bytes)] if free_bytes is not None else []
+    left += [f"{free_files} files"] if free_files is not None and free_files < len(saved.parts) else []
+    count = f" in {len(saved.parts)} files" if len(saved.parts) > 1 else ""
+    return (
+        f"the next save may not fit: {where} has {' and '.join(left)} left, and {os.path.relpath(saved.path)} has "
+        f"{size(saved.size)}{count}. Make room now; older checkpoints can go"
+    )
+
+
 def limit_too_short(times: Times) -> str:
     """Return the advice for a limit under which a save does not fit into half of it."""
     needed_s = times.needed_limit_s or 0.0
     return (
-        f"{times.why}: a limit of {durations.show(times.limit_s)} leaves too little for the training. "
+        f"the margin is {times.why}: a limit of {durations.show(times.limit_s)} leaves too little for the training. "
         f"--time-limit {_round_up(needed_s)} or more would do"
     )
 
@@ -138,3 +149,10 @@ def how_to_go_on(chain: str, decision: Decision, in_job: bool) -> str:
     if in_job:
         return f"`ckptrun chain resume {chain}` goes on; {story}"
     return f"The same command again goes on; {story}"
+
+
+REQUEUES_ITSELF = (
+    "the job is requeued while the training saves: Slurm goes on with it, and no other job is submitted. If it is the training "
+    "that requeues it (Lightning does, unless it has plugins=[SLURMEnvironment(auto_requeue=False)]; so does submitit), leave that "
+    "to ckptrun: a requeue costs 121 s, a new job about one"
+)

@@ -25,7 +25,7 @@ from ckptrun.link import supervision as core
 from ckptrun.link.desk import Desk
 from ckptrun.link.outcome import Decision, End, decide
 from ckptrun.link.post import Post
-from ckptrun.link.resuming import Resumption, find_resumption, keep_copies
+from ckptrun.link.resuming import Resumption, find_resumption, keep_copies, warn_of_room
 from ckptrun.link.supervisor import Ended, Eyes, Supervisor
 from ckptrun.link.target import subject
 from ckptrun.link.times import Times, times
@@ -205,6 +205,7 @@ class OneLink:
             self.record,
             self.is_replaced,
             self._keep_copies,
+            lambda saved: warn_of_room(saved, self.record),
             desk,
             self.post,
             crew.size if crew is not None else 0,
@@ -344,6 +345,7 @@ class OneLink:
             step=_step(newest, ran),
             size=newest.size if newest else None,
             checkpoint_at=round(newest.at, 3) if newest else None,
+            ended_at=round(time.time(), 3),
         )
 
     def _last_line(self, decision: Decision, seconds: float) -> str:

@@ -18,7 +18,7 @@ from ckptrun.errors import Refused
 from ckptrun.link import child
 from ckptrun.link.errands import Procedure, carry_out
 from ckptrun.link.handover import give_back
-from ckptrun.link.people import _answered_queue, _jobs_of, is_slurm
+from ckptrun.link.people import answered_queue, is_slurm, jobs_of
 from ckptrun.slurm import commands, parse
 
 
@@ -61,8 +61,8 @@ _WILL = {
 
 
 def _stop_jobs(folder: ChainFolder, how: How) -> Procedure[Stopped]:
-    lines = yield from _answered_queue()
-    jobs = [(one, job) for one in _jobs_of(folder, lines) if (job := parse.job_id(one.job)) is not None]
+    lines = yield from answered_queue()
+    jobs = [(one, job) for one, _ in jobs_of(folder, lines) if (job := parse.job_id(one.job)) is not None]
     at_work = sorted((job for one, job in jobs if one.at_work), key=lambda job: job.number)
     waiting = [job for one, job in jobs if one.waiting]
     for job in waiting:

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from ckptrun import durations
 from ckptrun.chain.model import ChainSoFar, so_far
+from ckptrun.plan import overridden
 from ckptrun.show.seen import ENDED, Known, Progress, SeenChain, SeenLink, Totals
 from ckptrun.show.starts import links_of, number_of, utc_of
 
@@ -14,8 +15,8 @@ from ckptrun.show.starts import links_of, number_of, utc_of
 def build(known: Known, now: float) -> SeenChain:
     """Return the chain as it stands at `now` (Unix seconds)."""
     facts = known.facts
-    plan = facts.get("plan") if isinstance(facts.get("plan"), dict) else {}
-    assert isinstance(plan, dict)
+    told = facts.get("plan")
+    plan = overridden(told if isinstance(told, dict) else {}, (event for event in known.events if event.get("event") == "joined"))
     living = known.life is not None and known.life.word != "pending"
     links = links_of(known, living=living, has_checkpoints=bool(plan.get("checkpoints")), now=now)
     bounds = so_far(known.events)
@@ -41,6 +42,7 @@ def build(known: Known, now: float) -> SeenChain:
         heard_at=_newest([utc_of(event) for event in known.events[-3:]] + [known.told.at]),
         life=known.life,
         stopped=known.stopped,
+        ready=known.ready,
         in_jobs=bool(facts.get("slurm")),
         options={name: value for name, value in plan.items() if name != "command"},
         oddities=known.oddities,

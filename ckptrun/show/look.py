@@ -16,6 +16,7 @@ from ckptrun import durations, mailbox
 from ckptrun.chain import jobs, liveness
 from ckptrun.chain.history import read_events
 from ckptrun.chain.home import ChainFolder
+from ckptrun.chain.ready import kept
 from ckptrun.chain.state import stop_mark
 from ckptrun.chain.turns import Turn, Turns
 from ckptrun.errors import CkptrunError, UsageError
@@ -152,7 +153,9 @@ class Looker:
         stopped = os.path.exists(one.folder.stop) and stop_mark(one.folder) is not None
         submitted_at = _submitted_at(one) if closely else None
         told = _told(one, living=life is not None)
-        known = Known(one.facts, one.events, tuple(one.oddities), one.final, life, remembered, told, submitted_at, stopped)
+        known = Known(
+            one.facts, one.events, tuple(one.oddities), one.final, life, remembered, told, submitted_at, stopped, kept(one.folder)
+        )
         return build(known, self.now)
 
     def _remembered(self, found: Sequence[OnDisk], lives: Sequence[Life | None]) -> dict[str, Remembered]:

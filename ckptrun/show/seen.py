@@ -45,7 +45,8 @@ class Known(NamedTuple):
     """Everything that was found out about one chain.
 
     `facts` is chain.json; `ended_as` the outcome that its last turn ended the chain with, None where it has not ended or no turn
-    can be read; `submitted_at` is when link 1 was submitted; `stopped` whether `chain stop` was said and nobody went on since.
+    can be read; `submitted_at` is when link 1 was submitted; `stopped` whether `chain stop` was said and nobody went on since;
+    `ready` is the command that a stranded link has left.
     """
 
     facts: Mapping[str, Any]
@@ -57,6 +58,7 @@ class Known(NamedTuple):
     told: Told = Told()
     submitted_at: float | None = None
     stopped: bool = False
+    ready: str | None = None
 
 
 class SeenSave(NamedTuple):
@@ -164,6 +166,7 @@ class SeenChain(NamedTuple):
     heard_at: float | None
     life: Life | None
     stopped: bool
+    ready: str | None
     in_jobs: bool
     options: dict[str, Any]
     oddities: tuple[str, ...]

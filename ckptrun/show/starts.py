@@ -137,7 +137,7 @@ def _end(event: Event, facts: dict[str, Any], paths: Paths) -> dict[str, Any]:
     if path is not None:
         paths[path] = step, at
     return {
-        "ended_at": utc_of(event),
+        "ended_at": at_end if (at_end := number_of(event.get("ended_at"))) is not None else utc_of(event),
         "seconds": number_of(event.get("seconds")),
         "outcome": _text(event.get("outcome")) or "lost",
         "reason": _text(event.get("reason")),

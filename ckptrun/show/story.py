@@ -109,7 +109,7 @@ def to_go_on(chain: SeenChain) -> str | None:
     if chain.state not in _AGAIN:
         return None
     if chain.in_jobs:
-        return f"ckptrun chain resume {chain.id}"
+        return chain.ready or f"ckptrun chain resume {chain.id}"
     return f"the same command again, in {chain.directory}"
 
 
