@@ -65,7 +65,7 @@ def links_of(known: Known, *, living: bool, has_checkpoints: bool, now: float) -
 
 def _told(link: SeenLink, events: list[Event], paths: Paths) -> SeenLink:
     facts: dict[str, Any] = {}
-    heard_at: float | None = None
+    heard: Event | None = None
     saves: list[SeenSave] = []
     set_aside: list[str] = []
     for event in events:
@@ -87,8 +87,8 @@ def _told(link: SeenLink, events: list[Event], paths: Paths) -> SeenLink:
             facts["submitted"] = _text(event.get("job"))
         elif kind == "ended":
             facts |= _end(event, facts, paths)
-        heard_at = heard_at if kind == "ended" else utc_of(event) or heard_at
-    began_at = facts.get("started_at")
+        heard = heard if kind == "ended" else event
+    began_at, heard_at = facts.get("started_at"), utc_of(heard) if heard is not None else None
     if began_at is not None and heard_at is not None:
         facts["at_least_s"] = max(heard_at - began_at, 0.0)
     return link._replace(**facts, saves=tuple(saves), set_aside=tuple(set_aside))

@@ -1,6 +1,6 @@
 """What looking at many chains costs: `python -m tests.bench.chains [--write]`.
 
-Ten thousand chains of three links, listed; one chain of ten thousand links, shown: times and memory of whole processes, and how
+Ten thousand chains of three links, listed; one chain of ten thousand links, shown: processor time and memory, and how
 they grow from a thousand. Slurm's commands are stand-ins that count their calls and know no job. `--write` puts the table into
 docs/explanation/cost.md.
 """
@@ -12,7 +12,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from tests.show.tutorial import BEGAN, HOUR, Writer
@@ -59,15 +58,14 @@ def calls(folder: Path, name: str) -> int:
 
 
 def measured(home: Path, environment: dict[str, str], *words: str) -> tuple[float, float]:
-    """Return the seconds and megabytes of one process of `ckptrun chain`."""
-    before = time.perf_counter()
+    """Return the processor seconds and the megabytes of one process of `ckptrun chain`."""
     with subprocess.Popen(
         [sys.executable, "-m", "ckptrun", "chain", *words], env=environment | {"CKPTRUN_HOME": str(home)}, stdout=subprocess.DEVNULL
     ) as process:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0
-    return time.perf_counter() - before, usage.ru_maxrss / 1024
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def main() -> None:
