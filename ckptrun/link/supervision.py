@@ -376,7 +376,9 @@ def _term_due(policy: Policy, state: State, event: Event) -> Next:
     endless = policy.times is None and state.status is not None
     if state.sight.writing and not endless:  # TERM waits for the save, as long as the end time allows; each look asks again
         return state._replace(overdue=True), ()
-    return _terminate(policy, state, event.at, state.reason.sentence if state.reason else "the time limit is near")
+    left_behind = "the training is over, and what it left behind goes on"
+    why = "the time limit is near" if state.status is None else left_behind
+    return _terminate(policy, state, event.at, state.reason.sentence if state.reason else why)
 
 
 def _terminate(policy: Policy, state: State, at: float, why: str) -> Next:

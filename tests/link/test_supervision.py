@@ -449,4 +449,5 @@ def _check_log(rules: core.Policy, world: World) -> None:
         if isinstance(action, events.Kill):
             assert before.ints or (before.kill_at is not None and at >= before.kill_at), "killed before its time"
         if isinstance(action, events.Terminate) and before.reason is None and rules.times is not None:
-            assert at >= rules.times.term_at or before.sight.written_at or before.replaced or "taken over" in action.why
+            over = before.status is not None  # what is left of it has as long as a save that is asked for
+            assert at >= rules.times.term_at or before.sight.written_at or before.replaced or "taken over" in action.why or over
