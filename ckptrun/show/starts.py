@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 from ckptrun.show.seen import Event, Known, SeenLink, SeenSave
@@ -37,7 +36,7 @@ def starts_of(events: Sequence[Event]) -> dict[tuple[int, int], list[Event]]:
 
 def _in_order(events: list[Event]) -> list[Event]:
     stamps = [str(event.get("at", "")) for event in events]
-    if all(one <= other for one, other in pairwise(stamps)):
+    if stamps == sorted(stamps):
         return events
     return sorted(events, key=lambda event: str(event.get("at", "")))
 
