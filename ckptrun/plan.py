@@ -32,6 +32,7 @@ class Plan(NamedTuple):
     chain: str | None = None
     continue_with: str = "auto"
     successor: str | None = None
+    on_end: str | None = None
 
     def bound(self, *, sees_progress: bool) -> int:
         """Return how many starts the chain may have: fewer where nobody can see whether it gets anywhere."""

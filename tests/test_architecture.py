@@ -15,13 +15,27 @@ MODULES = sorted(ROOT.rglob("*.py"))
 FLOORS = [
     {"__main__"},
     {"cli"},
-    {"link", "templates"},
+    {"show", "templates"},
+    {"link"},
     {"chain", "checkpoints", "slurm"},
     {"plan", "early", "mailbox", "sites"},
     {"words", "site", "training"},
     {"durations", "errors", "demo", "__init__"},
 ]
-PURE_MAY_IMPORT = {"__future__", "collections", "enum", "typing", "re", "shlex", "itertools", "math", "json", "difflib", "ckptrun"}
+PURE_MAY_IMPORT = {
+    "__future__",
+    "collections",
+    "enum",
+    "typing",
+    "re",
+    "shlex",
+    "functools",
+    "itertools",
+    "math",
+    "json",
+    "difflib",
+    "ckptrun",
+}
 # The path of `run` up to the child's start loads none of these: together they cost more than the whole budget.
 HEAVY = {
     *(
@@ -137,6 +151,12 @@ def test_the_core_is_pure() -> None:
         "words",
         "durations",
         "model",
+        "pending",
+        "seen",
+        "starts",
+        "building",
+        "table",
+        "timeline",
     }
     assert decide <= {path.stem for path in PURE}
 

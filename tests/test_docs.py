@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ckptrun.cli.chain import chain
 from ckptrun.cli.options import OPTIONS, SUBCOMMANDS
 from ckptrun.plan import Plan
 from ckptrun.slurm import sbatch_options
@@ -59,11 +60,9 @@ def test_readme_options_exist() -> None:
         "--editable",
         "--write",
         "--full",
-        "--wait",
         "--nproc-per-node",
-        "--all",
-        "--script",
     }
+    known |= {option for command in chain.commands.values() for param in command.params for option in param.opts}
     known |= {"--site", "--set", "--force", "--steps", "--nv", "--container-image", "--resume", "--system-site-packages"}
     sbatch = {f"--{option.name}" for option in sbatch_options.OPTIONS}
     for page in PAGES:
@@ -115,7 +114,7 @@ def test_the_tutorial_on_a_cluster_runs(jobs: Jobs) -> None:
     assert jobs.until_over() == ["continued", "complete"]
     assert jobs.steps() == list(range(1, 81))
     shown = jobs.run(*shlex.split(show))
-    assert "complete" in shown and f"job {jobs.jobs()[1]}" in shown
+    assert "The chain is complete" in shown and jobs.jobs()[1] in shown
     for line in ("is queued as job", "ended after", "resuming from checkpoints/step-"):
         assert line in jobs.log() and line in text
 
@@ -151,7 +150,7 @@ def test_chain_list_and_show(ckptrun: Ckptrun) -> None:
     ckptrun.run("--chain", "first", "--", "false", code=1)
     ckptrun.run("--chain", "second", "--", "true", code=0)
     listed = ckptrun.run("chain", "list", code=0).stdout.splitlines()
-    assert [line.split()[:2] for line in listed] == [["second", "complete"], ["first", "failed"]]
+    assert [line.split()[:2] for line in listed] == [["CHAIN", "STATE"], ["second", "complete"], ["first", "failed"]]
     shown = ckptrun.run("chain", "show", "fir", code=0).stdout
     assert "failed" in shown and "the same command again" in shown
     assert max(len(line) for line in shown.splitlines() if str(ckptrun.folder) not in line) <= 100

@@ -1,36 +1,12 @@
-"""Read chains from disk for people: one, all, or the one that a word names."""
+"""Which chain a word of a person names."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 from ckptrun.chain import jobs
-from ckptrun.chain.history import read_events
 from ckptrun.chain.home import ChainFolder, chain_ids, open_chain, wanted_home
-from ckptrun.chain.model import Chain, build
-from ckptrun.chain.ready import kept
-from ckptrun.chain.state import why_live
 from ckptrun.errors import UsageError
-
-Living = Callable[[ChainFolder], str | None]
-
-
-def load(folder: ChainFolder, living: Living = why_live) -> tuple[Chain, list[str]] | None:
-    """Return a chain and the oddities of its history, None where its record cannot be read. `living` says what of it lives."""
-    facts = folder.facts()
-    if facts is None:
-        return None
-    events, oddities = read_events(folder.events)
-    found = build(facts, events, living(folder))
-    return found._replace(ready=kept(folder) if found.state not in ("running", "complete") else None), oddities
-
-
-def load_all(living: Living = why_live) -> list[Chain]:
-    """Return all chains, the newest first."""
-    home = wanted_home()
-    found = (load(ChainFolder(os.path.join(home, "chains", chain_id)), living) for chain_id in chain_ids(home))
-    return [one[0] for one in found if one is not None]
 
 
 def find_chain(name: str | None) -> ChainFolder:

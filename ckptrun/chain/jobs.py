@@ -71,6 +71,17 @@ def all_of(home: str, job: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def forget(home: str, cluster: str, job: str) -> None:
+    """Remove the entry of a job whose chain is removed, with the turns of its steps."""
+    import shutil
+
+    folder = _folder(home, cluster, job)
+    room, name = os.path.split(folder)
+    for one in _names(room):
+        if one == name or one.startswith(f"{name}.step-"):
+            shutil.rmtree(os.path.join(room, one), ignore_errors=True)
+
+
 def step_folder(home: str, cluster: str, job: str, step: str) -> str:
     """Return the folder of the turns that the tasks of one step take; it is made where it is missing. Raises OSError."""
     if not re.fullmatch(r"\d{1,10}\.(\d{1,10}|None)", step):

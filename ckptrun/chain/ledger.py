@@ -38,8 +38,8 @@ def highest_link(turns: tuple[Turn, ...]) -> int:
 
 
 def final_outcome(turns: tuple[Turn, ...]) -> str | None:
-    """Return the outcome that the last turn ended the chain with, None where it has not ended."""
+    """Return the outcome that the last turn ended the chain with, None where it goes on, or its job starts again."""
     if not turns or turns[-1].kind != "end":
         return None
     outcome = str(turns[-1].facts.get("outcome"))
-    return None if outcome == "continued" else outcome
+    return None if outcome in ("continued", "requeued") else outcome

@@ -1,11 +1,10 @@
-"""PURE. Events and turns -> a chain as a value: its links, its state, its totals, and what its bounds count."""
+"""PURE. Events -> what the bounds of a chain count and its margin stands on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ckptrun.plan import overridden
 from ckptrun.words import Save
 
 SAVES_REMEMBERED = 10
@@ -94,112 +93,3 @@ def _ended(found: ChainSoFar, event: Event) -> ChainSoFar:
         unsaved=found.unsaved + 1 if event.get("unsaved") else 0,
         retries=retries,
     )
-
-
-class Link(NamedTuple):
-    """One link as the history tells it; what is not known is None."""
-
-    number: int
-    started: str | None = None
-    seconds: float | None = None
-    outcome: str | None = None
-    reason: str | None = None
-    exit_code: int | None = None
-    resumed_from: str | None = None
-    checkpoint: str | None = None
-    step: int | None = None
-    size: int | None = None
-    margin_s: float | None = None
-    margin_why: str | None = None
-    asked: str | None = None
-    asked_save_s: float | None = None
-    set_aside: tuple[str, ...] = ()
-    job: str | None = None
-
-
-class Chain(NamedTuple):
-    """One chain: `state` is running, or the outcome of its last link; lost where that died without a word.
-
-    `ready` is the command that goes on, where a stranded link has left one. `options` are those that hold now.
-    """
-
-    id: str
-    state: str
-    reason: str | None
-    directory: str
-    command: tuple[str, ...]
-    created: float
-    links: tuple[Link, ...]
-    seconds: float
-    bound: int
-    options: dict[str, Any]
-    in_jobs: bool = False
-    ready: str | None = None
-
-
-def build(facts: dict[str, Any], events: Sequence[Event], living: str | None) -> Chain:
-    """Return the chain. `facts` is chain.json; `living` says in words what of it lives, None for nothing."""
-    links: dict[int, Link] = {}
-    for event in events:
-        number = int(event["link"])
-        if number > 0:
-            links[number] = _told(links.get(number, Link(number)), event)
-    found = tuple(links[number] for number in sorted(links))
-    found = tuple(_with_outcome(link, living, last=link is found[-1]) for link in found)
-    plan = overridden(facts.get("plan") or {}, (event for event in events if event.get("event") == "joined"))
-    state, reason = _state(found, living)
-    sees_progress = bool(plan.get("checkpoints")) or any(link.step is not None for link in found)
-    return Chain(
-        id=str(facts.get("id")),
-        state=state,
-        reason=reason,
-        directory=str(facts.get("directory", "")),
-        command=tuple(plan.get("command", ())),
-        created=float(facts.get("created") or 0.0),
-        links=found,
-        seconds=sum(link.seconds or 0.0 for link in found),
-        bound=int(plan.get("max_links") or (20 if sees_progress else 5)),
-        options={name: value for name, value in plan.items() if name != "command"},
-        in_jobs=bool(facts.get("slurm")),
-    )
-
-
-def _told(link: Link, event: Event) -> Link:
-    kind = event.get("event")
-    if kind == "started":
-        return link._replace(
-            started=event.get("at"),
-            resumed_from=event.get("checkpoint"),
-            margin_s=event.get("margin_s"),
-            margin_why=event.get("why"),
-            job=event.get("job"),
-        )
-    if kind == "asked":
-        return link._replace(asked=event.get("reason"))
-    if kind == "saved" and event.get("asked") and not event.get("cut"):
-        return link._replace(asked_save_s=event.get("seconds"))
-    if kind == "set_aside" and event.get("path"):
-        return link._replace(set_aside=(*link.set_aside, str(event["path"])))
-    if kind == "ended":
-        names = ("seconds", "outcome", "reason", "exit_code", "checkpoint", "step", "size")
-        facts: dict[str, Any] = {name: event.get(name) for name in names}
-        return link._replace(**facts)
-    return link
-
-
-def _with_outcome(link: Link, living: str | None, *, last: bool) -> Link:
-    """A link that ended without a word is lost, unless it is the one that lives."""
-    if link.outcome is not None or (last and living is not None):
-        return link
-    return link._replace(outcome="lost", reason="it died without a word")
-
-
-def _state(links: tuple[Link, ...], living: str | None) -> tuple[str, str | None]:
-    if living is not None:
-        return "running", living
-    if not links:
-        return "new", "no link has started"
-    last = links[-1]
-    if last.outcome == "continued":
-        return "lost", "it died between two links"
-    return last.outcome or "lost", last.reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
 from ckptrun.chain import liveness
 from ckptrun.chain.history import read_events
@@ -38,21 +39,41 @@ def why_live(folder: ChainFolder) -> str | None:
     return None
 
 
-def stop_mark(folder: ChainFolder) -> int | None:
-    """Return after which turn `chain stop` was said, None where it was not, or where a person has gone on since."""
+class StopMark(NamedTuple):
+    """That a person said `chain stop`: after which turn, and whether the link that runs may run to its checkpoint time."""
+
+    turn: int
+    after_link: bool = False
+
+
+def stop_mark(folder: ChainFolder) -> StopMark | None:
+    """Return that `chain stop` was said, None where it was not, or where a person has gone on since."""
     try:
         with open(folder.stop, encoding="ascii") as file:
-            number = int(file.read())
+            number, _, when = file.read().strip().partition(" ")
+        mark = StopMark(int(number), when == _AFTER_LINK)
     except (OSError, ValueError):
         return None
-    resumed = any(turn.kind == "resume" and turn.number > number for turn in Turns(folder.turns).read())
-    return None if resumed else number
+    for turn in Turns(folder.turns).newest_first():
+        if turn.number <= mark.turn:
+            break
+        if turn.kind == "resume":
+            return None
+    return mark
 
 
-def set_stop_mark(folder: ChainFolder) -> None:
-    """Say that no further link may start, until a person resumes the chain. Raises OSError."""
+_AFTER_LINK = "after-link"
+
+
+def set_stop_mark(folder: ChainFolder, *, after_link: bool = False) -> None:
+    """Say that no further link may start, until a person resumes the chain. Raises OSError.
+
+    Who has been told to stop at once is not told to run on: a mark of that kind stays.
+    """
+    known = stop_mark(folder)
+    after_link = after_link and (known is None or known.after_link)
     turns = Turns(folder.turns).read()
     temporary = f"{folder.stop}.{os.getpid()}"
     with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w", encoding="ascii") as file:
-        file.write(str(turns[-1].number if turns else 0))
+        file.write(f"{turns[-1].number if turns else 0}{f' {_AFTER_LINK}' if after_link else ''}")
     os.replace(temporary, folder.stop)

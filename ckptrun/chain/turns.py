@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ckptrun.chain.ledger import Turn
@@ -52,6 +53,21 @@ class Turns:
                     break
                 time.sleep(patience_s)
         raise Stranded(f"turn {path} exists and cannot be read: nobody can tell whose turn it is. Look at the file system")
+
+    def newest_first(self) -> Iterator[Turn]:
+        """Yield the turns for somebody who only looks, the newest first; the first that cannot be read ends it, at once."""
+        try:
+            names = os.listdir(self._folder)
+        except OSError:
+            return
+        for number in sorted((int(name) for name in names if name.isdigit()), reverse=True):
+            try:
+                with open(os.path.join(self._folder, str(number)), encoding="utf-8") as file:
+                    facts = json.load(file)
+                turn = Turn(number, str(facts["kind"]), facts)
+            except (OSError, ValueError, KeyError, TypeError):
+                return
+            yield turn
 
     def passed(self, number: int) -> bool:
         """Return whether a turn after this one exists: its taker has replaced us. One stat."""

@@ -1,90 +1,176 @@
-"""`ckptrun chain list` and `chain show`: what stands in the ledger, for people and as JSON."""
+"""`ckptrun chain ...`: parse, look, print. What is drawn and how stands in ckptrun/show."""
 
 from __future__ import annotations
 
 import json
 import os
-import shlex
-import time
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ckptrun import durations
 from ckptrun.chain import inspect
-from ckptrun.chain.model import Chain, Link
+from ckptrun.chain.home import wanted_home
 from ckptrun.cli.chain_save import save
+from ckptrun.errors import UsageError
 
-ENDED = {
-    "complete": "finished",
-    "continued": "went on in the next link",
-    "failed": "failed",
-    "requeued": "was requeued",
-    "cancelled": "was cancelled",
-    "stopped": "was stopped",
-    "stranded": "could not go on",
-    "replaced": "was replaced",
-    "lost": "died without a word",
-}
-COLOURS = {"complete": "green", "running": "cyan", "failed": "red", "lost": "red", "stranded": "red"}
+if TYPE_CHECKING:
+    from ckptrun.show.look import Looker
+
+
+class Lasting(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # click 8.3 made it generic
+    """A duration as everywhere in ckptrun."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return seconds."""
+        try:
+            return durations.parse(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+NAME = click.argument("name", metavar="[ID]", required=False)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group(short_help="List chains and show what happened in them.")
 def chain() -> None:
-    """List chains and show what happened in them."""
+    """See chains, stop them, go on with them.
+
+    ID is a chain's id, a unique beginning of it, or any job in it. Without it the newest chain that was started in this directory
+    is meant.
+    """
 
 
 chain.add_command(save)
 
 
 @chain.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def list_(as_json: bool) -> None:
-    """List all chains, one line each, the newest first."""
-    chains = inspect.load_all(_living())
+@click.option("--all", "everything", is_flag=True, help="Every chain, not only those that live and the newest others.")
+@click.option("--state", "states", multiple=True, metavar="STATE", help="Only chains in this state, e.g. running, lost.")
+@click.option("--name", "names", multiple=True, metavar="TEXT", help="Only chains whose id has this in it, or fits this pattern.")
+@click.option("--age", type=Lasting(), help="Only chains that live, or were heard of in this time: 12h, 7d.")
+@JSON
+def list_(everything: bool, states: tuple[str, ...], names: tuple[str, ...], age: float | None, as_json: bool) -> None:
+    """List chains, one line each, the newest first."""
+    from ckptrun.show import as_json as form
+    from ckptrun.show import pages
+    from ckptrun.show.listing import Wanted, listing
+    from ckptrun.show.seen import STATES
+
+    if unknown := [state for state in states if state not in STATES]:
+        raise UsageError(f"--state {unknown[0]}: no chain is ever that. A state is one of {', '.join(STATES)}")
+    looker = _look()
+    found = listing(wanted_home(), Wanted(everything, states, names, age), looker)
     if as_json:
-        click.echo(_envelope("chain-list", [_summary(one) for one in chains]))
+        _print_json("chain-list", [form.summary(one) for one in found.chains])
         return
-    if not chains:
-        click.echo("no chain yet. `ckptrun demo` makes one")
-    for one in chains:
-        word = f"{one.state:<9}"
-        last = one.links[-1] if one.links else None
-        at = f"step {last.step}" if last and last.step is not None else ""
-        links = f"{len(one.links)} link{'s' if len(one.links) != 1 else ''}"
-        click.echo(f"{one.id:<36} {_coloured(word, one.state)} {links:>9}  {durations.show(one.seconds):>10}  {at}".rstrip())
+    if not found.chains:
+        click.echo("no chain yet. `ckptrun demo` makes one" if not (states or names or age) else "no chain is like that")
+        return
+    _print(pages.list_lines(found.chains, looker.now, _width(), _paint))
+    if found.hidden:
+        click.echo(f"and {found.hidden} older: `ckptrun chain list --all`")
 
 
 @chain.command("show")
-@click.argument("name", metavar="[ID]", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def show(name: str | None, as_json: bool) -> None:
-    """Show one chain: its links, how each ended, and what comes next.
+@NAME
+@click.option("--link", "number", metavar="N", help="One link with its evidence; 3.2 is the second start of link 3.")
+@JSON
+def show(name: str | None, number: str | None, as_json: bool) -> None:
+    """Show one chain: its links, how each ended and why, what it cost, and what comes next."""
+    from ckptrun.show import as_json as form
+    from ckptrun.show import look, pages
 
-    Without ID the newest chain that was started in this directory; a unique beginning of an id is enough.
-    """
-    loaded = inspect.load(inspect.find_chain(name), _living())
-    if loaded is None:
-        raise click.ClickException(f"the record of chain {name} cannot be read")
-    found, oddities = loaded
-    for oddity in oddities:
+    looker = _look()
+    one, seen = look.closely(inspect.find_chain(name), looker)
+    for oddity in seen.oddities:
         click.echo(f"ckptrun: {oddity}", err=True)
-    click.echo(_envelope("chain", _whole(found)) if as_json else "\n".join(_lines(found)))
+    if number is None:
+        _print_json("chain", form.whole(seen)) if as_json else _print(pages.show_lines(seen, looker.now, _width(), _paint))
+        return
+    link = look.link_of(seen, number)
+    events, turns = look.record_of(one, link)
+    if as_json:
+        _print_json("chain-link", form.link(link) | {"events": events, "turns": turns})
+    else:
+        _print(pages.link_lines(seen, link, events, turns, looker.now, _width()))
+
+
+@chain.command("log")
+@NAME
+@click.option("--link", "number", metavar="N", help="Only this link's log.")
+@click.option("-f", "--follow", is_flag=True, help="Go on as the log grows, into the next link, to the chain's end.")
+def log(name: str | None, number: str | None, follow: bool) -> None:
+    """Print the logs of all links, one after the other, each under a line that names it."""
+    from ckptrun.show import logs
+
+    logs.print_logs(inspect.find_chain(name), number, follow=follow, out=sys.stdout.buffer)
+
+
+@chain.command("watch")
+@NAME
+def watch(name: str | None) -> int:
+    """Watch a chain on a live screen until it has ended: its progress, the countdown to its checkpoint time, its last lines."""
+    from ckptrun.show import watching
+
+    if not os.isatty(1):
+        raise UsageError(
+            "watch needs a terminal: `ckptrun chain show` prints where a chain stands, `chain log -f` follows its logs"
+        )
+    ended = watching.watch(inspect.find_chain(name))
+    click.echo(f"chain {ended.id} has ended: {ended.state}{f': {ended.reason}' if ended.reason else ''}")
+    return 0
+
+
+@chain.command("report")
+@NAME
+@click.option("-o", "--output", metavar="FILE", default="report.html", show_default=True, help="The file to write; - for stdout.")
+def report(name: str | None, output: str) -> None:
+    """Write one chain as one HTML file that needs no network: when it waited, ran and lost work, its steps, saves and links."""
+    from ckptrun.show import look
+    from ckptrun.show.report import page
+
+    looker = _look()
+    _, seen = look.closely(inspect.find_chain(name), looker)
+    with click.open_file(output, "w", encoding="utf-8", atomic=output != "-") as file:
+        file.write(page(seen, looker.now))
+    if output != "-":
+        click.echo(f"{output} shows chain {seen.id}")
+
+
+@chain.command("wait")
+@NAME
+def wait(name: str | None) -> int:
+    """Wait until a chain has ended; exit as it did: with the training's status, or 75 where it is unfinished."""
+    from ckptrun.show import waiting
+
+    ended = waiting.wait(inspect.find_chain(name))
+    click.echo(f"ckptrun: chain {ended.id} has ended: {ended.state}{f': {ended.reason}' if ended.reason else ''}", err=True)
+    return waiting.exit_code(ended)
 
 
 @chain.command("stop")
-@click.argument("name", metavar="[ID]", required=False)
-def stop(name: str | None) -> None:
-    """Stop a chain: cancel the job that waits; the link that runs saves and ends, and no other follows."""
-    from ckptrun.link import people
+@NAME
+@click.option(
+    "--now", "how", flag_value="now", help="Cancel it: the training is asked to save and has what Slurm's KillWait gives."
+)
+@click.option("--after-checkpoint", "how", flag_value="checkpoint", default="checkpoint", help="It saves, then ends. The default.")
+@click.option("--after-link", "how", flag_value="link", help="It runs to its checkpoint time, and no other link follows.")
+def stop(name: str | None, how: str) -> None:
+    """Stop a chain: cancel the job that waits; what runs saves and ends, and no other link follows."""
+    from ckptrun.link import stopping
 
     folder = inspect.find_chain(name)
-    done = people.stop(folder)
+    done = stopping.stop(folder, stopping.How(how))
     for job in done.cancelled:
         click.echo(f"job {job}, the next link, is cancelled")
     if done.running:
-        click.echo(f"what runs ({done.running}) saves and ends within about ten seconds of its next look")
-    click.echo(f"chain {folder.id} is stopped; `ckptrun chain resume {folder.id}` goes on")
+        click.echo(done.running)
+    click.echo(f"chain {folder.id} is stopped; {stopping.to_go_on(folder)}")
 
 
 @chain.command("resume", context_settings={"ignore_unknown_options": True})
@@ -102,102 +188,56 @@ def resume(words: tuple[str, ...], every: bool, script: str | None, dry_run: boo
     resuming.resume(words, every=every, script=script, dry_run=dry_run)
 
 
-def _living() -> inspect.Living:
-    from ckptrun.link.people import Onlooker
+@chain.command("prune")
+@click.option("--older-than", type=Lasting(), default="90d", show_default=True, help="Only what was last heard of longer ago.")
+@click.option("--unfinished", is_flag=True, help="Also chains that could be resumed: stopped, stranded, lost, failed, cancelled.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def prune(older_than: float, unfinished: bool, yes: bool) -> int:
+    """Remove the records of old ended chains, after asking. Checkpoints and logs are not touched."""
+    from ckptrun.show import pruning
 
-    return Onlooker().living
-
-
-def _envelope(kind: str, data: Any) -> str:
-    return json.dumps({"schema": "ckptrun/1", "kind": kind, "data": data}, indent=1)
-
-
-def _summary(one: Chain) -> dict[str, Any]:
-    last = one.links[-1] if one.links else None
-    return {
-        "id": one.id,
-        "state": one.state,
-        "reason": one.reason,
-        "directory": one.directory,
-        "created": one.created,
-        "links": len(one.links),
-        "seconds": round(one.seconds, 3),
-        "step": last.step if last else None,
-    }
+    found = pruning.find(wanted_home(), older_than, unfinished=unfinished)
+    for line in pruning.described(found):
+        click.echo(line)
+    if not found.folders and not found.submissions:
+        return 0
+    if not yes and not click.confirm("Remove these records? Checkpoints and logs stay", default=False):
+        click.echo("nothing was removed")
+        return 0
+    removed = pruning.remove(wanted_home(), found)
+    click.echo(f"removed {removed}")
+    return 0
 
 
-def _whole(one: Chain) -> dict[str, Any]:
-    links = [link._asdict() for link in one.links]
-    facts = {"command": list(one.command), "options": one.options, "max_links": one.bound, "ready": one.ready}
-    return _summary(one) | facts | {"links": links}
+def _look() -> Looker:
+    """Return who looks. What is read stays until it is printed: looking for garbage meanwhile would cost a third of the time."""
+    import gc
+
+    from ckptrun.show.look import Looker
+
+    gc.disable()
+    return Looker()
 
 
-def _lines(one: Chain) -> list[str]:
-    """Return the chain as lines of at most 80 columns where names allow it."""
-    lines = [
-        f"{one.id}: {_coloured(one.state, one.state)}",
-        f"  {shlex.join(one.command)}",
-        f"  in {one.directory}, since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(one.created))}",
-        "",
-        "  link  started    ran        from -> to                       how it ended",
-    ]
-    for link in one.links:
-        lines += _link(link)
-    lines += ["", *_story(one)]
-    return lines
+def _print(lines: list[str]) -> None:
+    click.echo("\n".join(lines))
 
 
-def _link(link: Link) -> list[str]:
-    started = _clock(link.started)
-    ran = durations.show(link.seconds) if link.seconds is not None else "-"
-    ended = ENDED.get(link.outcome or "", "runs") if link.outcome else "runs"
-    span = f"{_name(link.resumed_from)} -> {_name(link.checkpoint)}"
-    lines = [f"  {link.number:>4}  {started:<9}  {ran:<9}  {span:<31}  {ended}"]
-    details = [f"job {link.job}"] if link.job else []
-    if link.reason and link.outcome != "continued":
-        details.append(link.reason)
-    if link.asked_save_s is not None:
-        details.append(f"saved {durations.show(link.asked_save_s)} after it was asked")
-    if link.margin_s is not None and link.asked:
-        details.append(f"margin {durations.show(link.margin_s)} ({link.margin_why})")
-    details += [f"{os.path.basename(path)} was truncated and set aside" for path in link.set_aside]
-    return lines + [f"        {detail}" for detail in details]
+def _print_json(kind: str, data: Any) -> None:
+    click.echo(json.dumps({"schema": "ckptrun/1", "kind": kind, "data": data}, indent=1))
 
 
-def _story(one: Chain) -> list[str]:
-    count = f"{len(one.links)} link{'s' if len(one.links) != 1 else ''}"
-    total = f"{count} of at most {one.bound}, {durations.show(one.seconds)} in all."
-    if one.state == "complete":
-        return [f"{total} The chain is complete: {one.reason}."]
-    if one.state == "running":
-        return [f"{total} It runs: {one.reason}."]
-    if one.state == "new":
-        return ["No link has started."]
-    ended = f"The chain {ENDED.get(one.state, one.state)}: {one.reason}."
-    again = one.ready or f"`ckptrun chain resume {one.id}`" if one.in_jobs else f"the same command again, in {one.directory}"
-    return [f"{total} {ended}", f"To go on: {again}"]
+def _width() -> int | None:
+    """Return the width to fit: COLUMNS, else the terminal's; None where nobody looks, and nothing needs to be cut."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) > 0:
+        return int(columns)
+    return os.get_terminal_size(1).columns if os.isatty(1) else None
 
 
-def _name(path: str | None) -> str:
-    if path is None:
-        return "nothing"
-    name = os.path.basename(path)
-    return name if len(name) <= 14 else f"...{name[-11:]}"
-
-
-def _clock(stamp: str | None) -> str:
-    if stamp is None:
-        return "-"
-    import calendar
-
-    try:
-        unix = calendar.timegm(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S"))
-    except ValueError:
-        return stamp[:9]
-    return time.strftime("%H:%M:%S", time.localtime(unix))
-
-
-def _coloured(text: str, state: str) -> str:
+def _paint(text: str, state: str) -> str:
     if os.environ.get("NO_COLOR") or not os.isatty(1):
         return text
+    from ckptrun.show.pages import COLOURS
+
     return click.style(text, fg=COLOURS.get(state, "yellow"))

@@ -127,6 +127,13 @@ def _signal(text: str) -> tuple[str, float | None]:
     return ("auto" if plain == "AUTO" else plain), (float(seconds) if at else None)
 
 
+def _words(text: str) -> str:
+    """Return a command in one text that can be split as a shell would."""
+    if not shlex.split(text):
+        raise ValueError("an empty text is no command")
+    return text
+
+
 def _flag(text: str) -> bool:
     return True
 
@@ -178,6 +185,13 @@ OPTIONS: tuple[Option, ...] = (
     Option("--continued-exit", "CODE", _exit_code, "0", "Exit with this code when the chain goes on in another job."),
     Option("--fresh", None, _flag, "off", "Once per chain: set older checkpoints aside (nothing is deleted)."),
     Option("--stop-file", "PATH", _path, "none", "When this file exists, no further link starts."),
+    Option(
+        "--on-end",
+        "CMD",
+        _words,
+        "none",
+        "Run once when the chain ends, for at most 60 s, with facts in CKPTRUN_ variables. Split as by a shell, run without one.",
+    ),
     Option("--chain", "NAME", _chain, "made from the program and the time", "The chain's id."),
     Option(
         "--rehearse",
@@ -287,6 +301,7 @@ def to_plan(values: dict[str, Any], command: tuple[str, ...]) -> Plan:
         chain=values.get("chain"),
         continue_with=values.get("continue_with", "auto"),
         successor=values.get("successor"),
+        on_end=values.get("on_end"),
     )
     mistakes = _misfits(plan)
     if mistakes:

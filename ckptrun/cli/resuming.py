@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ckptrun.chain import inspect
-from ckptrun.chain.home import ChainFolder, chain_folder
+from ckptrun.chain.home import ChainFolder, chain_folder, wanted_home
 from ckptrun.cli import options
 from ckptrun.errors import CkptrunError, UsageError
 from ckptrun.link import resume as links
@@ -49,10 +49,12 @@ def _overrides(folder: ChainFolder, values: dict[str, Any]) -> dict[str, Any]:
 
 def _resume_all(values: dict[str, Any], dry_run: bool) -> None:
     """Go on with each in turn; what is wrong with one keeps no other, and decides the exit code."""
-    from ckptrun.link.people import Onlooker
+    from ckptrun.show.listing import Wanted, listing
+    from ckptrun.show.look import Looker
 
+    wanted = Wanted(everything=True, states=("stranded", "lost"))
     worst, count = 0, 0
-    for chain in inspect.load_all(Onlooker().living):
+    for chain in listing(wanted_home(), wanted, Looker()).chains:
         folder = chain_folder(chain.id)
         try:
             why = links.left_alone(folder, chain.state)

@@ -43,6 +43,7 @@ SILENT_S = 20.0
 # What is left before Slurm's own end for writing the end turn.
 LAST_S = 2.0
 WITHOUT_END_S = 600.0
+STOPPED = Reason(Course.STOP, "`ckptrun chain stop` said so")
 _SUBMISSIONS = 3
 
 
@@ -117,7 +118,9 @@ class BatchLink(JobDesk):
             return self._ended_before_the_training()
         resumption = link.find_resumption()
         link_times = link.times(self._end_at())
-        link.say_start(resumption, link_times, job=str(self._here.job), kill_wait_s=self._settings.kill_wait_s)
+        fields = self._record.fields
+        logs = {"log": fields.get("StdOut"), "error_log": fields.get("StdErr")}
+        link.say_start(resumption, link_times, job=str(self._here.job), kill_wait_s=self._settings.kill_wait_s, **logs)
         self._say_what_is_missing()
         self._prepare()
         self._look_ahead()
@@ -158,8 +161,7 @@ class BatchLink(JobDesk):
         return self._link.close(decision, None, turn=protocol.takes_end_turn(decision.outcome)).exit_code
 
     def _stopped(self) -> Decision | None:
-        told = self.told_to_stop()
-        return Decision(Outcome.STOPPED, False, 75, told.sentence) if told is not None else None
+        return Decision(Outcome.STOPPED, False, 75, STOPPED.sentence) if stop_mark(self._folder) is not None else None
 
     def _end_at(self) -> float | None:
         limits = [self._job_ends_at] if self._job_ends_at is not None else []
@@ -283,7 +285,7 @@ class BatchLink(JobDesk):
         stop_file = self._plan.stop_file
         stops = stop_file is not None and os.path.exists(stop_file)
         hopeful = hopeful._replace(stop_file=stops, limit_s=seconds, taken_away=self._taken_away)
-        if self._handing.begun or self._plan.continue_with == "requeue" or self.told_to_stop() is not None:
+        if self._handing.begun or self._plan.continue_with == "requeue" or stop_mark(self._folder) is not None:
             return
         if self._link.decide(hopeful).next:
             self._handing.begin(0.0, self._job_ends_at)
@@ -293,10 +295,9 @@ class BatchLink(JobDesk):
         self._handing.take_back()
 
     def told_to_stop(self) -> Reason | None:
-        """Return that `ckptrun chain stop` was said, if it was."""
-        if stop_mark(self._folder) is None:
-            return None
-        return Reason(Course.STOP, "`ckptrun chain stop` said so")
+        """Return that `ckptrun chain stop` was said, if it was, and not for the end of this link."""
+        mark = stop_mark(self._folder)
+        return STOPPED if mark is not None and not mark.after_link else None
 
     # --- the end
 

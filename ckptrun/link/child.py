@@ -139,6 +139,14 @@ def send(pid: int, number: int) -> bool:
     return True
 
 
+def end_apart(pid: int) -> None:
+    """End a program of ours with all that it started and that stayed in its process group."""
+    try:
+        os.killpg(pid, 9)
+    except (ProcessLookupError, PermissionError):  # it has not made the group yet, or is gone
+        send(pid, 9)
+
+
 def out_of_memory_kills() -> int:
     """Return how often this kernel has killed for want of memory since its boot; 0 where it does not say."""
     try:

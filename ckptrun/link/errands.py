@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, NamedTuple, TypeVar
 
-from ckptrun.early import CHLD, Handlers
+from ckptrun.early import CHLD, HUP, INT, TERM, Handlers
 from ckptrun.link import child
 from ckptrun.slurm.commands import Call, Said
 
@@ -93,7 +93,7 @@ class Errands:
         """Forget all procedures; their commands are ended."""
         for errand in self._running:
             if errand.apart is not None:
-                child.send(errand.apart.pid, 9)
+                child.end_apart(errand.apart.pid)
                 _close(errand)
             errand.procedure.close()
         self._running.clear()
@@ -140,7 +140,7 @@ class Errands:
             if errand.ended:
                 self._answer(errand, errand.code)
             elif now >= errand.until:
-                child.send(errand.apart.pid, 9)
+                child.end_apart(errand.apart.pid)
                 self._answer(errand, None)
 
     def _read(self, errand: _Running, descriptor: int) -> None:
@@ -178,6 +178,22 @@ class Errands:
         errand.texts = {errand.apart.out: bytearray(), errand.apart.err: bytearray()}
         errand.ended, errand.code = False, None
         errand.until = time.monotonic() + step.timeout_s
+
+
+def carry_out(procedure: Procedure[T]) -> T:
+    """Carry out a procedure for a person who waits for it. Raises KeyboardInterrupt where he ends it."""
+    errands = Errands()
+    handlers = Handlers()
+
+    def heard(number: int) -> None:
+        if number in (HUP, INT, TERM):
+            errands.abandon()
+            raise KeyboardInterrupt
+
+    try:
+        return errands.wait_for(procedure, handlers, heard)
+    finally:
+        handlers.restore()
 
 
 def _close(errand: _Running) -> None:

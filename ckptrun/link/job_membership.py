@@ -267,6 +267,22 @@ class Inside:
             history.record("ended", link, 1, outcome=outcome, reason=why, taken_away=taken_away)
         elif not verdict.go and place.link not in ended:
             history.record("ended", place.link, 1, outcome=outcome, reason=f"link {link} ended, and {why}")
+        if not verdict.go:
+            self._run_on_end(place.folder, history, outcome, why, verdict.exit_code)
+
+    def _run_on_end(self, folder: ChainFolder, history: History, outcome: str, why: str, exit_code: int) -> None:
+        """Run the chain's command for an end that the link before could not tell itself."""
+        plan = from_json((folder.facts() or {}).get("plan") or {})
+        newest = next(Turns(folder.turns).newest_first(), None)
+        if plan.on_end is None or newest is None:
+            return
+        from ckptrun.link import on_end
+
+        def record(event: str, **facts: object) -> None:
+            history.record(event, int(newest.facts.get("link", 0)), 1, **facts)
+
+        told = on_end.facts(history.events, outcome, why, exit_code, str(self._here.job))
+        on_end.run(plan, folder, newest.number, told, self._handlers, record)
 
     # --- link 1
 

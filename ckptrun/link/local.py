@@ -7,6 +7,7 @@ import select
 import time
 
 from ckptrun.chain.home import ChainFolder
+from ckptrun.chain.state import stop_mark
 from ckptrun.chain.turns import Turns
 from ckptrun.early import HUP, INT, TERM, Handlers
 from ckptrun.errors import Stranded, TurnTaken
@@ -69,6 +70,8 @@ class LocalChain:
             policy = core.Policy(link_times, known.saves, bool(self._plan.checkpoints), link.started_at)
             ran = link.supervise(resumption, policy)
             decision = link.decide(ran.end)
+            if decision.next and stop_mark(self._folder) is not None:
+                decision = Decision(Outcome.STOPPED, False, 75, "`ckptrun chain stop` said so")
             if decision.outcome is not Outcome.COMPLETE:
                 link.stop_leftovers()
             if decision.outcome is Outcome.REPLACED:

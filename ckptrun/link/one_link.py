@@ -162,6 +162,9 @@ class OneLink:
             "started",
             resumed=resumption.resumes,
             checkpoint=resumption.checkpoint.path if resumption.checkpoint else None,
+            checkpoint_at=round(resumption.checkpoint.at, 3) if resumption.checkpoint else None,
+            from_step=resumption.checkpoint.step if resumption.checkpoint else None,
+            node=self.where.node,
             limit_s=round(link_times.limit_s, 3) if link_times else None,
             end_at=round(link_times.end_at + offset, 3) if link_times else None,
             ask_at=round(link_times.ask_at + offset, 3) if link_times else None,
@@ -298,7 +301,16 @@ class OneLink:
             self._end_turn(decision.outcome, trained=ran is not None)
         if not silent:
             messages.say(self._last_line(decision, ran.seconds if ran else 0.0))
+        if turn and self.plan.on_end is not None:
+            self._run_on_end(decision)
         return decision
+
+    def _run_on_end(self, decision: Decision) -> None:
+        from ckptrun.link import on_end
+
+        if decision.outcome in on_end.ENDS:
+            facts = on_end.facts(self.history.events, decision.outcome.value, decision.why, decision.exit_code, self.where.job)
+            on_end.run(self.plan, self.folder, self.last_turn, facts, self.handlers, self.record)
 
     def _end_turn(self, outcome: Outcome, *, trained: bool) -> None:
         facts = {"link": self.number, "attempt": self.attempt, "outcome": outcome.value, "trained": trained}
@@ -322,6 +334,7 @@ class OneLink:
             outcome=decision.outcome.value,
             reason=decision.why,
             exit_code=end.status.exit_code if end else decision.exit_code,
+            exits=decision.exit_code,
             seconds=round(ran.seconds if ran else 0.0, 3),
             asked=end.asked.value if end and end.asked else None,
             reached_ask=bool(end and end.reached_ask),
@@ -333,6 +346,7 @@ class OneLink:
             checkpoint=newest.path if newest else None,
             step=_step(newest, ran),
             size=newest.size if newest else None,
+            checkpoint_at=round(newest.at, 3) if newest else None,
             ended_at=round(time.time(), 3),
         )
 

@@ -1,68 +1,24 @@
-"""What a person does to a chain from outside its jobs, and sees of it: stop it, what of it lives. `resume` is apart."""
+"""What of a chain lives, as a person sees it from outside its jobs."""
 
 from __future__ import annotations
 
 import os
 import re
-from typing import NamedTuple, TypeVar
 
 from ckptrun.chain.home import ChainFolder
 from ckptrun.chain.ledger import final_outcome
-from ckptrun.chain.state import set_stop_mark, why_live
+from ckptrun.chain.state import why_live
 from ckptrun.chain.turns import Turns
-from ckptrun.early import HUP, INT, TERM, Handlers
 from ckptrun.errors import Refused
-from ckptrun.link.errands import Errands, Procedure
-from ckptrun.link.handover import give_back
+from ckptrun.link.errands import Procedure, carry_out
 from ckptrun.link.revival import OfChain
 from ckptrun.slurm import commands, parse
 from ckptrun.slurm.parse import Queued
-
-_AGAIN_S = 3.0
-T = TypeVar("T")
-
-
-class Stopped(NamedTuple):
-    """What `chain stop` did: the waiting jobs it cancelled, and what still runs and will save and stop."""
-
-    cancelled: tuple[str, ...]
-    running: str | None
-
-
-def stop(folder: ChainFolder) -> Stopped:
-    """Stop a chain: no further link starts, the one that runs saves and ends. Raises Refused where it has ended already."""
-    outcome = final_outcome(Turns(folder.turns).read())
-    if outcome is not None:
-        raise Refused(f"chain {folder.id} has ended already: {outcome}")
-    set_stop_mark(folder)
-    if not is_slurm(folder):
-        return Stopped((), why_live(folder))
-    return run(_stop_jobs(folder))
 
 
 def is_slurm(folder: ChainFolder) -> bool:
     """Return whether the chain's links are jobs."""
     return bool((folder.facts() or {}).get("slurm"))
-
-
-def _stop_jobs(folder: ChainFolder) -> Procedure[Stopped]:
-    lines = yield from answered_queue()
-    jobs = [(one, job) for one, _ in jobs_of(folder, lines) if (job := parse.job_id(one.job)) is not None]
-    at_work = sorted((job for one, job in jobs if one.at_work), key=lambda job: job.number)
-    waiting = [job for one, job in jobs if one.waiting]
-    for job in waiting:
-        if at_work:  # it may save for minutes yet, and a cancel would count as the end that others wait for
-            yield from give_back(job, at_work[-1], lines, folder.links)
-        yield commands.cancel(job)
-    for job in at_work:
-        if _is_batch_shell(folder, str(job)):  # it looks for the mark every ten seconds; a signal makes it look now
-            yield commands.signal_batch_shell(job, "TERM")
-    return Stopped(tuple(map(str, waiting)), f"job {at_work[-1]}" if at_work else None)
-
-
-def _is_batch_shell(folder: ChainFolder, job: str) -> bool:
-    starts = [turn for turn in Turns(folder.turns).read() if turn.kind == "start" and turn.facts.get("job") == job]
-    return bool(starts and starts[-1].facts.get("batch_shell"))
 
 
 def answered_queue() -> Procedure[tuple[Queued, ...]]:
@@ -81,7 +37,7 @@ def _foreign(one: Queued) -> bool:
 
 def running_job(folder: ChainFolder) -> str | None:
     """Return the job of a chain that is at work, None for none. Raises Refused where the controller does not answer."""
-    return next((one.job for one, _ in jobs_of(folder, run(answered_queue())) if one.at_work), None)
+    return next((one.job for one, _ in jobs_of(folder, carry_out(answered_queue())) if one.at_work), None)
 
 
 class Onlooker:
@@ -99,7 +55,7 @@ class Onlooker:
             return None
         if not self._asked:
             self._asked = True
-            self._queue = run(_whole_queue())
+            self._queue = carry_out(_whole_queue())
         if self._queue is None:
             return "whether one of its jobs lives is not known: the controller does not answer"
         return live_job(folder, self._queue)
@@ -134,18 +90,3 @@ def jobs_of(folder: ChainFolder, queue: tuple[Queued, ...]) -> tuple[OfChain, ..
         elif one.job in links and not _foreign(one):
             found.append(OfChain(one, links[one.job]))
     return tuple(found)
-
-
-def run(procedure: Procedure[T]) -> T:
-    """Carry a procedure out to its end; a signal ends it."""
-    errands = Errands()
-    handlers = Handlers()
-
-    def heard(number: int) -> None:
-        if number in (HUP, INT, TERM):
-            raise KeyboardInterrupt
-
-    try:
-        return errands.wait_for(procedure, handlers, heard)
-    finally:
-        handlers.restore()

@@ -87,7 +87,7 @@ class Rehearsal:
         self._grace_s = plan.margin_s if plan.margin_s is not None else max(seconds, LEAST_GRACE_S)
         self._real_limit_s = min((limit for limit in (plan.limit_s, around.limit_s) if limit is not None), default=float("inf"))
         self._length_s = seconds + self._grace_s
-        self._plan = plan._replace(limit_s=self._length_s, margin_s=self._grace_s, chain=None)
+        self._plan = plan._replace(limit_s=self._length_s, margin_s=self._grace_s, chain=None, on_end=None)
         self._late: list[int] = []
 
     def run(self) -> int:

@@ -20,8 +20,8 @@ from ckptrun.chain.links import LinkFiles, highest_intent
 from ckptrun.chain.turns import Turns
 from ckptrun.errors import Refused, Stranded, TurnTaken
 from ckptrun.link import messages, new_script, revival
-from ckptrun.link.errands import Pause, Procedure
-from ckptrun.link.people import answered_queue, is_slurm, jobs_of, run
+from ckptrun.link.errands import Pause, Procedure, carry_out
+from ckptrun.link.people import answered_queue, is_slurm, jobs_of
 from ckptrun.link.revival import OfChain, Resumed, Revival
 from ckptrun.link.succession import state_of
 from ckptrun.slurm import answers, commands, environment, fidelity, parse
@@ -50,7 +50,7 @@ def resume(folder: ChainFolder, wish: Wish) -> tuple[str, ...]:
     if not is_slurm(folder):
         directory = (folder.facts() or {}).get("directory")
         raise Refused(f"chain {folder.id} runs without Slurm: type its command again in {directory}")
-    return run(_resume(folder, wish))
+    return carry_out(_resume(folder, wish))
 
 
 def left_alone(folder: ChainFolder, state: str) -> str | None:
@@ -59,7 +59,7 @@ def left_alone(folder: ChainFolder, state: str) -> str | None:
         return revival.goes_with_all(state, "", ())
     if not is_slurm(folder):
         return "it runs without Slurm: the same command again, in its folder, goes on"
-    return run(_left_alone(folder, state))
+    return carry_out(_left_alone(folder, state))
 
 
 def _left_alone(folder: ChainFolder, state: str) -> Procedure[str | None]:

@@ -8,14 +8,17 @@ reading): a command that is cut before its own time-out has said nothing, and a 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from ckptrun.slurm.parse import NAMES_FORMAT, QUEUE_FORMAT, JobId
+from ckptrun.slurm.parse import NAMES_FORMAT, QUEUE_FORMAT, REMEMBERED_FIELDS, STANDING_FORMAT, JobId
 
 _READ_S = 30.0
 _SUBMIT_S = 40.0
 # Asked on the way to the hand-over: a slurmdbd that hangs must not cost the successor.
 _ACCOUNTING_S = 5.0
+# A person looks: what the controller does not say in this time is told as not known, and the ledger without it.
+_LOOK_S = 12.0
 
 
 class Call(NamedTuple):
@@ -73,6 +76,16 @@ def submit_line(job: JobId) -> Call:
 def queue_of_user() -> Call:
     """Ask for all jobs of this user, those that have ended within MinJobAge included."""
     return Call(("squeue", "--me", "-h", "-t", "all", "-o", QUEUE_FORMAT), _READ_S)
+
+
+def standings() -> Call:
+    """Ask for all jobs of this user with the times that people want to know: one question, however many chains there are."""
+    return Call(("squeue", "--me", "-h", "-t", "all", "-o", STANDING_FORMAT), _LOOK_S)
+
+
+def remembered(jobs: Sequence[str]) -> Call:
+    """Ask accounting for these jobs at once. It may not exist, and learns of a job some seconds late."""
+    return Call(("sacct", "-n", "-P", "-X", "-j", ",".join(jobs), "-o", REMEMBERED_FIELDS), _ACCOUNTING_S)
 
 
 def accounting(job: JobId) -> Call:

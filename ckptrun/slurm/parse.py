@@ -157,6 +157,31 @@ def queue(text: str) -> tuple[Queued, ...]:
     return tuple(Queued(*(part.strip() for part in parts)) for parts in lines if len(parts) == 5)
 
 
+class Standing(NamedTuple):
+    """A job in the queue as people ask about it: times are Unix seconds, `starts_at` is Slurm's own estimate while it waits."""
+
+    queued: Queued
+    starts_at: float | None
+    ends_at: float | None
+    submitted_at: float | None
+    node: str
+
+
+STANDING_FORMAT = "%i|%T|%r|%E|%S|%e|%V|%N|%o"
+
+
+def standings(text: str) -> tuple[Standing, ...]:
+    """Read the lines of `squeue -h -o STANDING_FORMAT`. A reason may hold a comma, none of the other fields a bar."""
+    found = []
+    for line in text.splitlines():
+        parts = [part.strip() for part in line.split("|", 8)]
+        if len(parts) == 9:
+            (queued,) = queue("|".join((*parts[:4], parts[8]))) or (None,)
+            if queued is not None:
+                found.append(Standing(queued, utc(parts[4]), utc(parts[5]), utc(parts[6]), parts[7]))
+    return tuple(found)
+
+
 _FIELD = "\x1f"
 NAMES_FORMAT = f"STDOUT:4000{_FIELD},STDERR:4000{_FIELD},STDIN:4000{_FIELD},wckey:400"
 
@@ -240,3 +265,27 @@ def accounted(text: str) -> tuple[Accounted, ...]:
     """Read `sacct -n -P -X -o state,submitline`, one line a run of the job, the newest last."""
     lines = (line.partition("|") for line in text.splitlines() if line.strip())
     return tuple(Accounted(state.split(" ")[0], line) for state, _, line in lines)
+
+
+class Remembered(NamedTuple):
+    """What accounting remembers of a job: its state with who cancelled it, and when it was submitted, started and ended."""
+
+    job: str
+    state: str
+    submitted_at: float | None
+    started_at: float | None
+    ended_at: float | None
+    node: str
+
+
+REMEMBERED_FIELDS = "jobid,state,submit,start,end,nodelist"
+
+
+def remembered(text: str) -> dict[str, Remembered]:
+    """Read `sacct -n -P -X -o REMEMBERED_FIELDS`: the newest run of each job."""
+    found = {}
+    for line in text.splitlines():
+        parts = line.split("|")
+        if len(parts) == 6:
+            found[parts[0]] = Remembered(parts[0], parts[1], utc(parts[2]), utc(parts[3]), utc(parts[4]), parts[5])
+    return found

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckptrun.chain.history import History, read_events
-from ckptrun.chain.model import LastStart, build, so_far
+from ckptrun.chain.model import LastStart, so_far
+from ckptrun.show.building import build
+from ckptrun.show.seen import Known
 from ckptrun.words import Save
 
 
@@ -47,7 +49,7 @@ def test_torn_repeated_foreign_and_newer_lines(tmp_path: Path) -> None:
     said: list[str] = []
     history = History(str(path), said.append)
     assert [event["event"] for event in history.events] == ["started"]
-    assert len(said) == 3
+    assert len(said) == 4
     history.record("ended", 1, 1)
     assert [event["event"] for event in read_events(str(path))[0]] == ["started", "ended"]
     assert path.read_bytes().startswith(good + good), "nothing is rewritten"
@@ -64,7 +66,7 @@ def test_any_bytes_can_be_read(noise: bytes, cut: int) -> None:
         file.flush()
         events, _ = read_events(file.name)
         assert events[0]["event"] == "started"
-        build({"id": "x"}, events, None)
+        build(Known({"id": "x"}, events), 1e9)
 
 
 WRITER = """
@@ -114,13 +116,6 @@ def test_what_the_bounds_count() -> None:
     anew = so_far([*history, event("joined")])
     assert (anew.starts, anew.running_s, anew.stalled, anew.short, anew.unsaved, anew.retries) == (0, 0.0, 0, 0, 0, 0)
     assert (anew.best_step, anew.seen_whole, anew.saves, anew.starts_in_all) == (5, True, (Save(2.0, True),), 1)
-
-
-def test_a_link_without_an_end_is_lost_unless_it_lives() -> None:
-    """What died without a word is called by that name."""
-    assert build({"id": "x"}, [event("started")], None).state == "lost"
-    assert build({"id": "x"}, [event("started")], "as process 7").state == "running"
-    assert build({"id": "x"}, [event("started"), event("ended", outcome="continued")], None).state == "lost"
 
 
 def test_what_the_cluster_took_away_is_counted_apart() -> None:

@@ -21,7 +21,9 @@ class Ckptrun:
         self.folder = folder / "work"
         self.home = folder / "home"
         self.folder.mkdir(exist_ok=True)
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith(("CKPTRUN", "SLURM"))}
+        self.environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("CKPTRUN", "SLURM", "COLUMNS"))
+        }
         self.environment |= {"CKPTRUN_HOME": str(self.home), "PYTHONUNBUFFERED": "1"}
 
     def argv(self, *words: str | bytes) -> list[str | bytes]:

@@ -99,6 +99,19 @@ class Jobs:
             self.run("srun", "-Q", "-p", "batch", "true")
         raise AssertionError(f"accounting never knew how job {job} was submitted")
 
+    def until_silent(self) -> None:
+        """Wait until the controller does not answer any more."""
+        self._until_asked(answers=False)
+
+    def until_answered(self) -> None:
+        """Wait until the controller answers."""
+        self._until_asked(answers=True)
+
+    def _until_asked(self, *, answers: bool) -> None:
+        limit_at = time.monotonic() + 60.0
+        while ("UP" in self.run("scontrol", "ping", check=False)) != answers:
+            assert time.monotonic() < limit_at, f"the controller was never {'there' if answers else 'away'}"
+
     def start_requeued(self, job: str) -> None:
         """Let a requeued job start at once: it would wait 121 s, and only somebody who outlives it can say that it need not."""
         seen: list[str] = []

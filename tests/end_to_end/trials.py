@@ -7,8 +7,8 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from ckptrun.chain.state import final_outcome
-from ckptrun.chain.turns import Turn, Turns
+from ckptrun.chain.ledger import Turn, final_outcome
+from ckptrun.chain.turns import Turns
 from tests.end_to_end.harness import CHILDREN
 from tests.end_to_end.jobs import Jobs
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ckptrun.chain.turns import Turn
+from ckptrun.chain.ledger import Turn
 from ckptrun.link import revival
 from ckptrun.link.revival import OfChain, Resumed, Revival
 from ckptrun.slurm.parse import Queued
