@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
-from ckptrun.cli.options import OPTIONS
+from ckptrun.cli.config_file import SITE_FILE
+from ckptrun.cli.options import CONFIGURABLE, LIMITED, OPTIONS, Option
 from ckptrun.link.events import Phase
 from ckptrun.link.supervision import TABLE
 
@@ -23,9 +26,10 @@ def options_page() -> str:
     lines += ["`12:00:00`, `1-06` (a day and six hours). A bare number is refused: Slurm would read minutes, most people seconds."]
     lines += [
         "",
-        "Options come from the command line, else from the variable `CKPTRUN_OPTIONS`. `--` ends the options; without it the first",
+        "Options come from the command line, else from the variable `CKPTRUN_OPTIONS`, else from files (configuration.md).",
     ]
     lines += [
+        "`--` ends the options; without it the first",
         "word that is no option is a subcommand (`run`, `sbatch`, `chain`, `verify`, `demo`) if it is one, else the training",
         "command. A script that `ckptrun sbatch` submits has its options in `#CKPTRUN` lines: how-to/submit-a-script.md.",
     ]
@@ -50,7 +54,60 @@ def diagram_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"reference/options.md": options_page, "explanation/one-link.md": diagram_page}
+_DURATION = {
+    "type": "string",
+    # durations.py: numbers with units, or Slurm's forms with a colon or a day; none of them may be nothing.
+    "pattern": r"^(?!(?:[0.:-]|[smhdSMHD])*$)(?:(?:(?:\d+(?:\.\d+)?|\.\d+)[smhdSMHD])+|\d+-\d+(?::\d+){0,2}|\d+:\d+(?::\d+)?)$",
+}
+_OF_VALUE: dict[str | None, dict[str, Any]] = {
+    None: {"type": "boolean"},
+    "DURATION": _DURATION,
+    "DURATION|auto": {"anyOf": [{"const": "auto"}, _DURATION]},
+    "N": {"type": ["integer", "string"], "minimum": 1, "maximum": 999_999_999, "pattern": r"^(?=.*[1-9])\d{1,9}$"},
+    "CODE": {"type": ["integer", "string"], "minimum": 0, "maximum": 255, "pattern": r"^(\d{1,2}|[01]\d\d|2[0-4]\d|25[0-5])$"},
+    "PATH": {"type": ["string", "number"], "minLength": 1, "not": {"type": "string", "pattern": r"^(~/|\$)"}},
+    "NAME|auto": {"type": ["string", "integer"], "minLength": 1},
+    "TEXT": {"type": ["string", "number"], "minLength": 1},
+    "NAME": {"type": ["string", "integer"], "pattern": r"^(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}$"},
+}
+
+
+def _schema_of(option: Option) -> dict[str, Any]:
+    if option.key == "retries":
+        return _OF_VALUE["N"] | {"minimum": 0, "pattern": r"^\d{1,9}$"}
+    if option.value in _OF_VALUE:
+        one = _OF_VALUE[option.value]
+        return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]} if option.repeatable else one
+    assert option.value is not None
+    return {"enum": option.value.split("|")}
+
+
+def schema() -> str:
+    """Return the JSON schema of a configuration file, for editors."""
+    options = {option.word: {"description": option.help, **_schema_of(option)} for option in CONFIGURABLE}
+    limits = {option.word: _schema_of(option) for option in LIMITED}
+    limits_schema = {"type": "object", "properties": limits, "additionalProperties": False}
+    told = f"What nobody exceeds; in {SITE_FILE} alone."
+    return (
+        json.dumps(
+            {
+                "$schema": "https://json-schema.org/draft/2020-12/schema",
+                "title": "Configuration of ckptrun",
+                "type": ["object", "null"],
+                "properties": options | {"limits": {"description": told, **limits_schema}},
+                "additionalProperties": False,
+            },
+            indent=1,
+        )
+        + "\n"
+    )
+
+
+PAGES = {
+    "reference/options.md": options_page,
+    "reference/configuration.schema.json": schema,
+    "explanation/one-link.md": diagram_page,
+}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

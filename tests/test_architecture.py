@@ -119,6 +119,7 @@ def test_the_core_is_pure() -> None:
         "words",
         "durations",
         "model",
+        "settings",
     }
     assert decide <= {path.stem for path in PURE}
 

@@ -52,7 +52,7 @@ def test_every_option_and_subcommand_is_documented() -> None:
 
 def test_readme_options_exist() -> None:
     """No page names an option that there is not."""
-    known = {option.name for option in OPTIONS} | {"--version", "--json", "--quiet", "--editable", "--write", "--full"}
+    known = {option.name for option in OPTIONS} | {"--version", "--json", "--quiet", "--editable", "--write", "--full", "--fix"}
     sbatch = {f"--{option.name}" for option in sbatch_options.OPTIONS}
     for page in PAGES:
         for name in re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", page.read_text()):

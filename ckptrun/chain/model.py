@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ckptrun.plan import from_json
 from ckptrun.words import Save
 
 SAVES_REMEMBERED = 10
@@ -133,7 +134,7 @@ def build(facts: dict[str, Any], events: Sequence[Event], living: str | None) ->
         created=float(facts.get("created") or 0.0),
         links=found,
         seconds=sum(link.seconds or 0.0 for link in found),
-        bound=int(plan.get("max_links") or (20 if sees_progress else 5)),
+        bound=from_json({"command": (), **plan}).bound(sees_progress=sees_progress),
         options={name: value for name, value in plan.items() if name != "command"},
         in_jobs=bool(facts.get("slurm")),
     )
