@@ -30,8 +30,8 @@ def options_page() -> str:
     ]
     lines += [
         "`--` ends the options; without it the first",
-        "word that is no option is a subcommand (`run`, `sbatch`, `chain`, `verify`, `demo`) if it is one, else the training",
-        "command. A script that `ckptrun sbatch` submits has its options in `#CKPTRUN` lines: how-to/submit-a-script.md.",
+        "word that is no option is a subcommand (`run`, `sbatch`, `chain`, `verify`, `doctor`, `demo`) if it is one, else the",
+        "training command. A script that `ckptrun sbatch` submits has its options in `#CKPTRUN` lines: how-to/submit-a-script.md.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -15,6 +15,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 FLOORS = [
     {"__main__"},
     {"cli"},
+    {"doctor"},
     {"link"},
     {"chain", "checkpoints", "slurm"},
     {"plan", "early", "mailbox"},

@@ -23,6 +23,7 @@ SUBCOMMANDS = {
     "sbatch": "Submit an existing, unmodified batch script as a chain.",
     "chain": "List chains and show what happened in them.",
     "verify": "Say whether checkpoints are whole.",
+    "doctor": "Say whether a chain will work here, or what is wrong with a job script.",
     "demo": "A small real training, chained over its time limit, on this machine.",
 }
 _UNCATCHABLE = frozenset({"KILL", "STOP"})

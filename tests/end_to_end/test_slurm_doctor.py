@@ -1,0 +1,61 @@
+"""Corrected job scripts on a real Slurm: each is a chain of three; and what `ckptrun doctor` says of the lab itself."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from tests.doctor.corpus import WRONG
+from tests.end_to_end.jobs import Jobs
+
+# One of each kind: exec, a trap, a submission of its own, tee, a folder, an option, an array.
+SAMPLE = (
+    "no exec, then work",
+    "handler that requeues",
+    "tee behind exec",
+    "a temporary folder",
+    "no working folder",
+    "restart count",
+)
+
+
+def fix_and_submit(jobs: Jobs, name: str) -> Jobs:
+    """Let the doctor correct a script in a folder of its own, and submit it as it says; return that folder's work."""
+    own = Jobs(jobs.lab, f"{jobs.folder.name}/{re.sub(r'[^a-z]+', '-', name.lower())}")
+    own.run("mkdir", "-p", "nowhere-else")
+    text = WRONG[name].text.replace("{home}", str(jobs.lab.home))
+    own.run("tee", own.folder / "job.sh", input=text)
+    told = json.loads(own.run("ckptrun", "doctor", "--fix", "--json", "job.sh", check=False))["data"]
+    assert WRONG[name].rule in [row["rule"] for row in told["findings"]]
+    assert told["fixed"] == "job.fixed.sh" and (own.folder / "job.sh").read_bytes().decode() == text
+    own.run(*told["submit"].split())
+    return own
+
+
+def assert_three_links(own: Jobs, tasks: int) -> None:
+    """Wait for the end of a chain, or of an array's chains: three links, each step once."""
+    own.until(lambda: own.outcomes().count("complete") == tasks or None, 400.0)
+    assert sorted(own.outcomes()) == ["complete"] * tasks + ["continued"] * 2 * tasks, own.story()
+    log = "".join(path.read_text(errors="replace") for path in own.folder.rglob("*.out"))
+    assert sorted(re.findall(r"^step (\d+)$", log, re.MULTILINE)) == sorted(["1", "2"] * tasks), own.story()
+
+
+def run_all(jobs: Jobs, names: tuple[str, ...]) -> None:
+    """Run corrected scripts side by side, a few at a time: the machine has other things to do."""
+    for begin in range(0, len(names), 6):
+        running = {name: fix_and_submit(jobs, name) for name in names[begin : begin + 6]}
+        for name, own in running.items():
+            assert_three_links(own, 2 if "--array" in WRONG[name].text else 1)
+
+
+def test_corrected_scripts_are_chains(jobs: Jobs) -> None:
+    """One of each kind of mistake, corrected by the doctor, submitted as it says: three links, and the end."""
+    run_all(jobs, SAMPLE)
+
+
+@pytest.mark.long
+def test_every_corrected_script_is_a_chain(jobs: Jobs) -> None:
+    """The whole corpus."""
+    run_all(jobs, tuple(WRONG))
