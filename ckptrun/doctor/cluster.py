@@ -229,9 +229,10 @@ def _clock(config: dict[str, str], asked_at: float) -> Iterator[Check]:
         return
     apart = abs(theirs - asked_at)
     if apart > _CLOCK_S:
-        what = f"this machine's clock and the controller's are {durations.show(apart)} apart: the training is asked so much too early or "
-        yield Check(
-            "clock", _WARNING if apart < 60 else _ERROR, what + "too late; tell the administrators, and set a larger --margin"
+        what = (
+            f"this machine's clock and the controller's are {durations.show(apart)} apart: the training is asked so much too early "
         )
+        what += "or too late; tell the administrators, and set a larger --margin"
+        yield Check("clock", _WARNING if apart < 60 else _ERROR, what)
     else:
         yield Check("clock", _GOOD, "this machine's clock and the controller's agree")

@@ -172,7 +172,8 @@ class Script:
     def pieces(self, word: Word, seen: frozenset[str] = frozenset()) -> Iterator[Word]:
         """Return the words whose text makes up a word's value: itself, and those that its variables were given."""
         yield word
-        for name in re.findall(r"\$\{?([A-Za-z_]\w*)", word.raw):
+        bare = word.raw.startswith("((")  # in arithmetic a name needs no dollar
+        for name in re.findall(r"\b([A-Za-z_]\w*)" if bare else r"\$\{?([A-Za-z_]\w*)", word.raw):
             source = self.variables.get(name)
             if source is not None and name not in seen:
                 yield from self.pieces(source, seen | {name})
