@@ -8,6 +8,7 @@ from typing import Any
 
 from ckptrun.cli.config_file import SITE_FILE
 from ckptrun.cli.options import CONFIGURABLE, LIMITED, OPTIONS, Option
+from ckptrun.doctor.judge import ABOUT
 from ckptrun.link.events import Phase
 from ckptrun.link.supervision import TABLE
 
@@ -52,6 +53,13 @@ def diagram_page() -> str:
         told = (event.__doc__ or "").splitlines()[0]
         lines.append(f"| {phase.value} | {event.__name__}: {told} | {', '.join(to.value for to in row.to)} |")
     return "\n".join(lines) + "\n"
+
+
+def doctor_page() -> str:
+    """Return the reference of `ckptrun doctor`: the page as written, and the table of the rules."""
+    words = (DOCS / "reference" / "doctor.head.txt").read_text()
+    rows = [f"| `{name}` | {about} |" for name, about in ABOUT.items()]
+    return "\n".join([words.rstrip(), "", "| rule | what it finds |", "|---|---|", *rows]) + "\n"
 
 
 _DURATION = {
@@ -106,6 +114,7 @@ def schema() -> str:
 PAGES = {
     "reference/options.md": options_page,
     "reference/configuration.schema.json": schema,
+    "reference/doctor.md": doctor_page,
     "explanation/one-link.md": diagram_page,
 }
 

@@ -140,3 +140,16 @@ def test_the_house_names_every_module() -> None:
     ]
     missing = [path.name for path in modules if path.name not in plan and path.parent.name != "cli"]
     assert not missing, f"docs/explanation/house.md does not name {missing}"
+
+
+def test_the_check_of_a_script_runs(ckptrun: Ckptrun) -> None:
+    """The script and the command of the how-to say what stands there, but for the time limit of this machine's Slurm."""
+    text = (ROOT / "docs" / "how-to" / "check-a-script.md").read_text()
+    ((name, body),) = re.findall(r"```bash file=(\S+)\n(.*?)```", text, re.DOTALL)
+    (ckptrun.folder / name).write_text(body)
+    (line,) = re.findall(r"```bash run\n(.*?)\n```", text, re.DOTALL)
+    (said,) = re.findall(r"```text said\n(.*?)```", text, re.DOTALL)
+    ckptrun.environment["PATH"] = str(ckptrun.folder)
+    assert ckptrun.run(*shlex.split(line)[1:], code=1).stdout == said
+    assert "Submit it: ckptrun sbatch job.fixed.sh" in ckptrun.run("doctor", "--fix", name, code=1).stdout
+    assert "a chain will work. Submit it" in ckptrun.run("doctor", "job.fixed.sh", code=0).stdout

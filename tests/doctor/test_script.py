@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ckptrun.cli.doctor import world_of
 from ckptrun.doctor.findings import Finding
-from ckptrun.doctor.judge import fixed, judge, works
+from ckptrun.doctor.judge import ABOUT, fixed, judge, works
 from ckptrun.doctor.script import Limits
 from tests.doctor.corpus import RIGHT, WRONG
 
@@ -40,6 +40,7 @@ def here(tmp_path: Path) -> Path:
 def test_the_corpus_is_large_enough() -> None:
     """At least forty mistakes and twenty right scripts, and every rule has a script."""
     assert len(WRONG) >= 40 and len(RIGHT) >= 20
+    assert {wrong.rule for wrong in WRONG.values()} | {"two-chains"} == set(ABOUT)
 
 
 @pytest.mark.parametrize("name", WRONG)
