@@ -8,6 +8,7 @@ from typing import Any
 
 from ckptrun.cli.config_file import SITE_FILE
 from ckptrun.cli.options import CONFIGURABLE, LIMITED, OPTIONS, Option
+from ckptrun.cli.sbatch import HELP as SBATCH_HELP
 from ckptrun.doctor.judge import ABOUT
 from ckptrun.link.events import Phase
 from ckptrun.link.supervision import TABLE
@@ -111,7 +112,55 @@ def schema() -> str:
     )
 
 
+def manual() -> str:
+    """Return the manual page: what `--help` says of each command, in the language of `man`."""
+    import click
+
+    from ckptrun.cli.app import app
+
+    lines = [".TH CKPTRUN 1", ".SH NAME", "ckptrun \\- a training command that outlives its time limit", ".SH SYNOPSIS"]
+    lines += [r"\fBckptrun\fR [\fIOPTIONS\fR] [\-\-] \fICOMMAND\fR..."]
+    context = click.Context(app, info_name="ckptrun")
+    for name in app.list_commands(context):
+        command = app.get_command(context, name)
+        assert command is not None
+        lines += [f".SH {name.upper()}", *_manual_of(command, click.Context(command, context, info_name=name))]
+    lines += [".SH SEE ALSO", r"\fBsbatch\fR(1), \fBscancel\fR(1), \fBsqueue\fR(1)"]
+    return "\n".join(lines) + "\n"
+
+
+def _manual_of(command: Any, context: Any) -> list[str]:
+    import click
+
+    if command.name == "sbatch":  # its help is its own
+        return [".nf", *(_roff(line) for line in SBATCH_HELP.rstrip().split("\n")), ".fi"]
+    lines = [
+        _roff(" ".join(command.collect_usage_pieces(context) and [context.command_path, *command.collect_usage_pieces(context)]))
+    ]
+    for paragraph in (command.help or "").replace("\b", "").split("\n\n"):
+        lines += [".PP", _roff(" ".join(paragraph.split()))]
+    for param in command.params:
+        record = param.get_help_record(context) if isinstance(param, click.Option) else None
+        if record is not None:
+            lines += [".TP", rf"\fB{_roff(record[0])}\fR", _roff(record[1])]
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            lines += [f".SS {command.name} {name}", *_manual_of(below, click.Context(below, context, info_name=name))]
+    if command.epilog:
+        lines += [".PP", _roff(command.epilog)]
+    return lines
+
+
+def _roff(text: str) -> str:
+    """Return a text as `man` prints it: backslashes and hyphens are themselves, and no line begins with a request."""
+    kept = text.replace("\\", r"\e").replace("-", r"\-")
+    return rf"\&{kept}" if kept[:1] in (".", "'") else kept
+
+
 PAGES = {
+    "man/ckptrun.1": manual,
     "reference/options.md": options_page,
     "reference/configuration.schema.json": schema,
     "reference/doctor.md": doctor_page,
@@ -120,4 +169,5 @@ PAGES = {
 
 if __name__ == "__main__":
     for name, page in PAGES.items():
+        (DOCS / name).parent.mkdir(exist_ok=True)
         (DOCS / name).write_text(page())

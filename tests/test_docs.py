@@ -153,3 +153,13 @@ def test_the_check_of_a_script_runs(ckptrun: Ckptrun) -> None:
     assert ckptrun.run(*shlex.split(line)[1:], code=1).stdout == said
     assert "Submit it: ckptrun sbatch job.fixed.sh" in ckptrun.run("doctor", "--fix", name, code=1).stdout
     assert "a chain will work. Submit it" in ckptrun.run("doctor", "job.fixed.sh", code=0).stdout
+
+
+def test_the_manual_page_is_one(tmp_path: Path) -> None:
+    """It names every subcommand and every option of `run`, as `--help` does; what would be a request of roff is none."""
+    lines = (ROOT / "docs" / "man" / "ckptrun.1").read_text().splitlines()
+    requests = {line.split()[0] for line in lines if line.startswith((".", "'"))}
+    assert requests <= {".TH", ".SH", ".SS", ".PP", ".TP", ".nf", ".fi"}
+    text = "\n".join(lines).replace("\\-", "-")
+    assert all(f".SH {name.upper()}" in text for name in SUBCOMMANDS)
+    assert all(option.name in text for option in OPTIONS if option.name != "--help")

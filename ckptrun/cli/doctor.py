@@ -21,7 +21,7 @@ _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.GOOD: "g
 
 
 @click.command(short_help=SUBCOMMANDS["doctor"])
-@click.argument("script", metavar="[SCRIPT]", required=False)
+@click.argument("script", metavar="[SCRIPT]", required=False, type=click.Path())
 @click.option("--fix", is_flag=True, help="Write the corrected script beside it, as NAME.fixed.sh; nothing is overwritten.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(script: str | None, fix: bool, as_json: bool) -> int:
