@@ -40,13 +40,13 @@ def checkup(*, as_json: bool) -> int:
 
 
 def _mistakes(found: Sources) -> list[Check]:
-    checks = [Check("mistake", Severity.ERROR, mistake) for mistake in found.mistakes]
+    checks = [Check("option", Severity.ERROR, mistake) for mistake in found.mistakes]
     checks += [Check("limit", Severity.WARNING, line) for line in found.told]
     if not found.mistakes:
         try:
             options.to_plan(found.values, ("true",))
         except UsageError as error:
-            checks += [Check("mistake", Severity.ERROR, mistake) for mistake in error.mistakes]
+            checks += [Check("option", Severity.ERROR, mistake) for mistake in error.mistakes]
     return checks
 
 

@@ -66,7 +66,7 @@ WRONG = {
     "tee behind exec": Wrong("tee", "tee", f"{HEAD}exec ckptrun {OPTIONS} {TRAIN} |& tee -a train.log\n"),
     "tee, continued": Wrong("tee", "tee", f"{HEAD}{OWN}set -e\nsrun -n1 {TRAIN} \\\n    | tee train.log\n"),
     "bash -c": Wrong("shell-text", "bash -c", f'{HEAD}exec ckptrun {OPTIONS} bash -c "export A=1; {TRAIN}"\n'),
-    "bash -lc": Wrong("shell-text", "bash -lc", f"{HEAD}{OWN}env bash -lc 'export A=\"a b\" && {TRAIN}'\n"),
+    "bash -ec": Wrong("shell-text", "bash -ec", f"{HEAD}{OWN}env bash -ec 'export A=\"a b\" && {TRAIN}'\n"),
     "bash -c, more lines": Wrong(
         "shell-text", "python", f'{HEAD}exec ckptrun {OPTIONS} bash -c "\n  echo \\"start\\"\n  {TRAIN}\n"\n'
     ),
