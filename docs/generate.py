@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ from ckptrun.cli.sbatch import HELP as SBATCH_HELP
 from ckptrun.doctor.judge import ABOUT
 from ckptrun.link.events import Phase
 from ckptrun.link.supervision import TABLE
+from ckptrun.sites import load
+from ckptrun.templates.catalogue import KEYS, TEMPLATES
+from ckptrun.templates.render import job_script
+from ckptrun.templates.settings import job
 
 DOCS = Path(__file__).parent
 
@@ -31,8 +36,8 @@ def options_page() -> str:
         "Options come from the command line, else from the variable `CKPTRUN_OPTIONS`, else from files (configuration.md).",
     ]
     lines += [
-        "`--` ends the options; without it the first",
-        "word that is no option is a subcommand (`run`, `sbatch`, `chain`, `verify`, `doctor`, `demo`) if it is one, else the",
+        "`--` ends the options; without it the first word that is no option is a subcommand (`run`, `sbatch`, `template`, `chain`,",
+        "`verify`, `doctor`, `demo`) if it is one, else the",
         "training command. A script that `ckptrun sbatch` submits has its options in `#CKPTRUN` lines: how-to/submit-a-script.md.",
     ]
     return "\n".join(lines) + "\n"
@@ -159,12 +164,89 @@ def _roff(text: str) -> str:
     return rf"\&{kept}" if kept[:1] in (".", "'") else kept
 
 
-PAGES = {
-    "man/ckptrun.1": manual,
+def templates_page() -> str:
+    """Return the reference of the templates and their settings."""
+    lines = [_TEMPLATES_HEAD, "| template | what for | needs |", "|---|---|---|"]
+    lines += [f"| `{one.name}` | {one.about} | {one.needs or 'nothing'} |" for one in TEMPLATES.values()]
+    lines += ["", "## Settings", "", "`--set KEY=VALUE`, as often as needed.", "", "| key | meaning | default |", "|---|---|---|"]
+    for key in KEYS.values():
+        only = f" Only in {', '.join(f'`{name}`' for name in key.only)}." if key.only else ""
+        never = f" Not in {', '.join(f'`{name}`' for name in key.never)}." if key.never else ""
+        lines.append(f"| `{key.name}={key.value}` | {key.help}{only}{never} | {key.default} |")
+    return "\n".join([*lines, _TEMPLATES_FOOT])
+
+
+_TEMPLATES_HEAD = """\
+# Templates
+
+    ckptrun template list
+    ckptrun template show NAME [--site SITE] [--set KEY=VALUE]...
+    ckptrun template new NAME [--site SITE] [--set KEY=VALUE]... [-o FILE] [--force]
+
+`new` writes a job script, by default `job.sh`, and beside it the training program `train.py`, and says what to type next. A
+file that stands there is replaced only with `--force`; otherwise nothing is written at all. `show` prints the settings of a
+template, and the job script that `new` would write. `--json` prints JSON. A name, key or value that has no meaning ends with
+exit code 2; all mistakes are told at once, with the nearest name.
+
+The programs save under a temporary name, bring the file to the disk and rename it; they keep two checkpoints; their handler of
+`SIGUSR1` sets a flag, and the loop saves between two steps; they resume at the very step, with the same order of the data and
+the same random numbers, so that a chain of jobs ends with the same weights as one long job. They do not import ckptrun, and run
+without it. Each takes the checkpoint folder as its first word and `--steps N`.
+"""
+
+_TEMPLATES_FOOT = """
+Values may hold anything but line ends and control characters: `#SBATCH` lines and the command are quoted, and nothing in a value is
+expanded, but for `~/` at the beginning of a path and `%a`, the task of an array, in `checkpoint`. With a `program` of your own the
+checkpoint folder is not passed to it: say it in `args`, if the program wants it.
+
+## Containers and environments
+
+| `container=` | the training runs in |
+|---|---|
+| `none` | the job itself |
+| `singularity`, `apptainer` | `singularity exec IMAGE`, with `--nv` where there are GPUs |
+| `pyxis` | `srun --container-image=IMAGE`, with this folder and your home mounted |
+
+The working folder and your home are there in a container; folders of absolute paths and environments are mounted where they
+are. A `venv` needs no activation, its own Python is called; inside a container it must have been made with the container's
+Python. A `conda` environment is activated; inside a container it is given by its folder. ckptrun itself always runs outside.
+
+`pytorch-ddp` starts one process for each GPU: with `torchrun` on one node, with `srun ckptrun torchrun` on several, and with
+`srun` alone under pyxis, where no ckptrun is inside.
+
+## Sites
+
+A profile is a YAML file: `~/.config/ckptrun/sites/NAME.yaml` (or below `$XDG_CONFIG_HOME`), else
+`/etc/ckptrun/sites/NAME.yaml`, else one that came with ckptrun: `ai-lab`, `generic`. Every key may be left out. Mistakes are
+told with file and line.
+
+| key | meaning |
+|---|---|
+| `description` | one line for `template list` |
+| `partition` | the partition that jobs go to |
+| `time` | how long a job may run when nothing is said |
+| `gpu-option` | `gres` (`--gres=gpu:N`) or `gpus-per-node` (`--gpus-per-node=N`) |
+| `containers` | which there are, of `none`, `singularity`, `apptainer`, `pyxis`; the first is the usual one |
+| `images` | paths of images: `python`, `pytorch`, `tensorflow` |
+| `limits` | what no job exceeds: `time`, `gpus` in a job; and of a user, `gpus-running`, `jobs-running` |
+| `advice` | more than that is a warning: `cpus-per-gpu`, `mem-per-gpu` |
+| `service-windows` | the page that announces them |
+| `not-allowed` | a setting, and why it is refused there |
+"""
+
+
+def _script(name: str) -> Callable[[], str]:
+    return lambda: job_script(job(TEMPLATES[name], load("generic"), {}))
+
+
+PAGES: dict[str, Callable[[], str]] = {
     "reference/options.md": options_page,
+    "explanation/one-link.md": diagram_page,
+    "man/ckptrun.1": manual,
     "reference/configuration.schema.json": schema,
     "reference/doctor.md": doctor_page,
-    "explanation/one-link.md": diagram_page,
+    "reference/templates.md": templates_page,
+    **{f"../slurm-templates/{name}/job.sh": _script(name) for name in TEMPLATES},
 }
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from tests.end_to_end.harness import Ckptrun
 from tests.end_to_end.jobs import Jobs
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "slurm-templates" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def generator():  # type: ignore[no-untyped-def]
@@ -53,6 +53,7 @@ def test_every_option_and_subcommand_is_documented() -> None:
 def test_readme_options_exist() -> None:
     """No page names an option that there is not."""
     known = {option.name for option in OPTIONS} | {"--version", "--json", "--quiet", "--editable", "--write", "--full", "--fix"}
+    known |= {"--site", "--set", "--force", "--steps", "--nv", "--container-image", "--resume"}
     sbatch = {f"--{option.name}" for option in sbatch_options.OPTIONS}
     for page in PAGES:
         for name in re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", page.read_text()):

@@ -22,26 +22,28 @@ _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.GOOD: "g
 
 @click.command(short_help=SUBCOMMANDS["doctor"])
 @click.argument("script", metavar="[SCRIPT]", required=False, type=click.Path())
+@click.option("--site", metavar="NAME", help="Judge the script by a site's limits, too: `template list` names the sites.")
 @click.option("--fix", is_flag=True, help="Write the corrected script beside it, as NAME.fixed.sh; nothing is overwritten.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor(script: str | None, fix: bool, as_json: bool) -> int:
+def doctor(script: str | None, site: str | None, fix: bool, as_json: bool) -> int:
     """Say whether a chain would work here, or what is wrong with a job script.
 
     With SCRIPT: each mistake with its line, what happens, and the corrected line. Without: the cluster, the state folder, the
     installation, and where each option comes from. The exit code is 0 if a chain would work, 1 if not.
     """
     if script is None:
-        if fix:
-            raise UsageError("--fix corrects a script: write its name behind it, as in `ckptrun doctor --fix job.sh`")
+        if fix or site:
+            word = "--fix" if fix else "--site NAME"
+            raise UsageError(f"{word} is about a script: write its name behind it, as in `ckptrun doctor {word} job.sh`")
         from ckptrun.cli.checkup import checkup
 
         return checkup(as_json=as_json)
-    return _script(script, fix=fix, as_json=as_json)
+    return _script(script, site, fix=fix, as_json=as_json)
 
 
-def _script(path: str, *, fix: bool, as_json: bool) -> int:
+def _script(path: str, site: str | None, *, fix: bool, as_json: bool) -> int:
     text = _read(path)
-    limits = _limits()
+    limits = _limits(site)
     found = judge(text, world_of(text, os.path.basename(path), os.getcwd(), limits))
     good = works(found)
     wanted = fixed(text, lambda now: world_of(now, os.path.basename(path), os.getcwd(), limits)) if fix else None
@@ -118,11 +120,33 @@ def _coloured(severity: Severity) -> str:
 # --- what of the world a script's judgement needs
 
 
-def _limits() -> Limits:
-    """Return the limits of the cluster's partitions, where there is a cluster that answers."""
+def _limits(site: str | None) -> Limits:
+    """Return the limits of the cluster's partitions, where there is a cluster that answers, and those of a site's profile."""
     from ckptrun.doctor import look
 
-    return look.limits()
+    known = look.limits()
+    return known if site is None else of_site(site, known)
+
+
+def of_site(name: str, known: Limits) -> Limits:
+    """Return a site's limits beside those that the cluster told. Raises UsageError for a site that there is not."""
+    from ckptrun import sites
+    from ckptrun.slurm.read_back import megabytes
+
+    site = sites.load(name)
+    partitions = dict(known.partitions)
+    if site.partition is not None and site.limits.time_s is not None:
+        partitions.setdefault(site.partition, site.limits.time_s)
+    return Limits(
+        f"site {name}",
+        partitions,
+        known.default_partition or site.partition,
+        site.limits.time_s,
+        site.limits.gpus,
+        site.not_allowed,
+        site.advice.cpus_per_gpu,
+        megabytes(site.advice.mem_per_gpu or ""),
+    )
 
 
 def world_of(text: str, name: str, directory: str, limits: Limits) -> World:

@@ -21,6 +21,7 @@ from ckptrun.plan import Plan, swallowed_by_shell
 SUBCOMMANDS = {
     "run": "Run one training command as a chain (the same as without the word).",
     "sbatch": "Submit an existing, unmodified batch script as a chain.",
+    "template": "Write a job script and a training program to begin with.",
     "chain": "List chains and show what happened in them.",
     "verify": "Say whether checkpoints are whole.",
     "doctor": "Say whether a chain will work here, or what is wrong with a job script.",

@@ -24,6 +24,8 @@ ABOUT = {
     "no-time": "No `--time`: every link gets the partition's default, which may be an hour.",
     "over-time": "A `--time` above the partition's limit: the job is accepted and never starts.",
     "over-gpus": "More GPUs than the site gives one job.",
+    "not-allowed": "With `--site`: an option that the site refuses or has no use for.",
+    "over-advice": "With `--site`: more CPUs or memory for each GPU than the site asks for.",
     "fixed-log": "A log name without `%j` and without `--open-mode=append`: every link truncates the log of the one before.",
     "log-folder": "The folder of the log does not exist: the job fails at its start and leaves no log.",
     "chdir": "`--chdir` names a folder that does not exist: the job runs in `/tmp`.",

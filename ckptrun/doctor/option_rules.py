@@ -9,13 +9,14 @@ from collections.abc import Iterator
 
 from ckptrun import durations
 from ckptrun.doctor.findings import Edit, Finding, Severity
-from ckptrun.doctor.script import Script
+from ckptrun.doctor.script import Script, count_of_gpus
 from ckptrun.slurm import job_script, sbatch_options
-from ckptrun.slurm.read_back import minutes
+from ckptrun.slurm.read_back import megabytes, minutes
 from ckptrun.slurm.sbatch_options import Placed
 
 _ERROR, _WARNING = Severity.ERROR, Severity.WARNING
 _DAY_S = 86400
+_GPU_OPTIONS = ("gres", "gpus", "gpus-per-node", "gpus-per-task")
 
 
 def slurm_time(seconds: float) -> str:
@@ -101,16 +102,40 @@ def over_gpus(script: Script) -> Iterator[Finding]:
     most = script.world.limits.gpus
     if most is None:
         return
-    for name in ("gres", "gpus", "gpus-per-node", "gpus-per-task"):
-        placed = script.option(name)
-        found = re.search(r"(?:^|[:,])(\d+)(?:\(|$|,)", script.value(name) or "")
-        if placed is None or found is None or (name == "gres" and "gpu" not in (script.value(name) or "")):
-            continue
-        if int(found[1]) > most:
-            value = script.value(name) or ""
-            cut = value[: found.start(1)] + str(most) + value[found.end(1) :]
+    for name in _GPU_OPTIONS:
+        placed, value = script.option(name), script.value(name) or ""
+        asked = count_of_gpus(name, value)
+        if placed is not None and asked is not None and asked[0] > most:
+            cut = value[: asked[1].start(1)] + str(most) + value[asked[1].end(1) :]
             what = f"--{name}={value}: {script.world.limits.source} gives one job at most {most} GPUs: it would never start"
             yield Finding("over-gpus", placed.line, _ERROR, what, (script.with_value(placed, cut),))
+
+
+def not_allowed(script: Script) -> Iterator[Finding]:
+    """An option that the site has no use for, or refuses."""
+    for name, why in script.world.limits.not_allowed.items():
+        placed, value = script.option(name), script.value(name)
+        if placed is not None and (name, value) not in (("nodes", "1"), ("nodes", "1-1")):
+            what = f"--{name}={value}: {why}"
+            yield Finding("not-allowed", placed.line, _ERROR, what, (script.without(placed),))
+
+
+def over_advice(script: Script) -> Iterator[Finding]:
+    """More CPUs or memory for each GPU than the site asks for."""
+    limits = script.world.limits
+    asked = (count_of_gpus(name, script.value(name) or "") for name in _GPU_OPTIONS)
+    gpus = next((found[0] for found in asked if found is not None), 0)
+    if not gpus:
+        return
+    placed, cpus = script.option("cpus-per-task"), script.value("cpus-per-task") or ""
+    if placed is not None and limits.cpus_per_gpu and cpus.isdigit() and int(cpus) > limits.cpus_per_gpu * gpus:
+        what = f"--cpus-per-task={cpus}: {limits.source} asks for at most {limits.cpus_per_gpu} CPUs for each GPU"
+        yield Finding("over-advice", placed.line, _WARNING, what, (script.with_value(placed, str(limits.cpus_per_gpu * gpus)),))
+    placed, memory = script.option("mem"), megabytes(script.value("mem") or "")
+    if placed is not None and limits.megabytes_per_gpu and memory is not None and memory > limits.megabytes_per_gpu * gpus:
+        most = f"{limits.megabytes_per_gpu / 1024:.0f}"
+        what = f"--mem={script.value('mem')}: {limits.source} asks for at most {most}G for each GPU"
+        yield Finding("over-advice", placed.line, _WARNING, what, (script.with_value(placed, f"{int(most) * gpus}G"),))
 
 
 def fixed_log(script: Script) -> Iterator[Finding]:
@@ -163,4 +188,20 @@ def _without_singleton(script: Script, placed: Placed) -> Edit:
     return script.with_value(placed, ",".join(rest)) if rest else script.without(placed)
 
 
-RULES = (*(crlf, shebang, late_option, sbatch_option, own_option, no_time, over_time, over_gpus, fixed_log, missing_folder, waits),)
+RULES = (
+    *(
+        crlf,
+        shebang,
+        late_option,
+        sbatch_option,
+        own_option,
+        no_time,
+        over_time,
+        over_gpus,
+        not_allowed,
+        over_advice,
+        fixed_log,
+        missing_folder,
+        waits,
+    ),
+)

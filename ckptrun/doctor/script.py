@@ -31,13 +31,19 @@ _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh"})
 
 
 class Limits(NamedTuple):
-    """What a site allows: seconds by partition, GPUs of one job, and where that is known from. None: not known."""
+    """What a site allows: seconds by partition, GPUs of one job, and where that is known from. None: not known.
+
+    `not_allowed` are options and why; `cpus_per_gpu` and `megabytes_per_gpu` are what is asked for and not always insisted on.
+    """
 
     source: str = ""
     partitions: Mapping[str, float] = {}
     default_partition: str | None = None
     time_s: float | None = None
     gpus: int | None = None
+    not_allowed: Mapping[str, str] = {}
+    cpus_per_gpu: int | None = None
+    megabytes_per_gpu: float | None = None
 
     def time_of(self, partition: str | None) -> float | None:
         """Return the longest time limit that a job may have in a partition, or in a list of them."""
@@ -189,6 +195,14 @@ class Script:
                     found.append(Word(value[1], begins + value.start(1), number))
             place += len(line) + 1
         return found
+
+
+def count_of_gpus(option: str, value: str) -> tuple[int, re.Match[str]] | None:
+    """Return how many GPUs an option asks for, and where the number stands in its value: `gpu:2`, `gpu:l4:2`, `2`."""
+    if option == "gres" and "gpu" not in value:
+        return None
+    found = re.search(r"(?:^|[:,])(\d+)(?:\(|$|,)", value)
+    return (int(found[1]), found) if found else None
 
 
 def assigned(command: Command) -> tuple[Word, ...]:

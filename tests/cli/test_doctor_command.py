@@ -74,12 +74,15 @@ def _umask() -> int:
     [
         (["missing.sh"], "missing.sh: No such file or directory: name the job script"),
         (["."], "Is a directory"),
-        (["--fix"], "--fix corrects a script"),
+        (["--fix"], "--fix is about a script"),
+        (["--site", "ai-lab"], "--site NAME is about a script"),
+        (["--site", "ai-lap", "job.sh"], "did you mean ai-lab"),
         (["--nothing"], "--nothing"),
     ],
 )
 def test_bad_input(alone: Ckptrun, words: list[str], sentence: str) -> None:
     """One sentence, exit code 2."""
+    (alone.folder / "job.sh").write_text(WRONG)
     done = alone.run("doctor", *words, code=2)
     assert sentence in done.stderr and "Traceback" not in done.stderr
 

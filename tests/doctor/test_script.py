@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckptrun.cli.doctor import world_of
+from ckptrun.cli.doctor import of_site, world_of
 from ckptrun.doctor.findings import Finding
 from ckptrun.doctor.judge import ABOUT, fixed, judge, works
 from ckptrun.doctor.script import Limits
 from tests.doctor.corpus import RIGHT, WRONG
 
 ROOT = Path(__file__).parents[2]
-AI_LAB = Limits("AI-LAB", {"l4": 12 * 3600.0}, "l4", gpus=4)
+AI_LAB = of_site("ai-lab", Limits())
 
 
 def judged(text: str, folder: Path, limits: Limits = AI_LAB) -> tuple[Finding, ...]:

@@ -27,7 +27,7 @@ def fix_and_submit(jobs: Jobs, name: str) -> Jobs:
     own.run("mkdir", "-p", "nowhere-else")
     text = WRONG[name].text.replace("{home}", str(jobs.lab.home))
     own.run("tee", own.folder / "job.sh", input=text)
-    told = json.loads(own.run("ckptrun", "doctor", "--fix", "--json", "job.sh", check=False))["data"]
+    told = json.loads(own.run("ckptrun", "doctor", "--site", "ai-lab", "--fix", "--json", "job.sh", check=False))["data"]
     assert WRONG[name].rule in [row["rule"] for row in told["findings"]]
     assert told["fixed"] == "job.fixed.sh" and (own.folder / "job.sh").read_bytes().decode() == text
     own.run(*told["submit"].split())
