@@ -10,7 +10,7 @@ import click
 
 from ckptrun import __version__
 from ckptrun.cli import completion, options
-from ckptrun.cli.completion import with_chain_ids
+from ckptrun.cli.completion import with_names
 from ckptrun.cli.options import SUBCOMMANDS
 from ckptrun.errors import UsageError
 
@@ -32,7 +32,7 @@ class LazyGroup(click.Group):
             return None
         command = getattr(importlib.import_module(f"ckptrun.cli.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)
-        return with_chain_ids(command) if completion.VARIABLE in os.environ else command
+        return with_names(command) if completion.VARIABLE in os.environ else command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""

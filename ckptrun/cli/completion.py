@@ -33,13 +33,40 @@ class ChainId(click.types.StringParamType):
         return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)][:_MOST]
 
 
-def with_chain_ids(command: click.Command) -> click.Command:
-    """Let the arguments of a command, and of those below it, that name a chain complete to chain ids."""
+class TemplateName(click.types.StringParamType):
+    """A template's name."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return the names that begin so."""
+        from ckptrun.templates.catalogue import TEMPLATES
+
+        return [CompletionItem(name) for name in TEMPLATES if name.startswith(incomplete)]
+
+
+class SiteName(click.types.StringParamType):
+    """A site's name."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return the names that begin so."""
+        from ckptrun import sites
+
+        return [CompletionItem(name) for name in sites.names() if name.startswith(incomplete)]
+
+
+def with_names(command: click.Command) -> click.Command:
+    """Let what names a chain, a template or a site complete to names, in a command and in those below it.
+
+    It is done here and not in the commands, which need not know of completion, and do not pay for it.
+    """
     for below in command.commands.values() if isinstance(command, click.Group) else ():
-        with_chain_ids(below)
+        for param in below.params if command.name == "template" else ():
+            param.type = TemplateName() if param.name == "name" else param.type
+        with_names(below)
     for param in command.params:
         if isinstance(param, click.Argument) and (param.metavar or "").strip("[]. ") in ("ID", "CHAIN"):
             param.type = ChainId()
+        if param.name == "site":
+            param.type = SiteName()
     return command
 
 

@@ -27,7 +27,7 @@ def shell(ckptrun: Ckptrun) -> Ckptrun:
 
 
 LINES = [
-    (("",), {"run", "sbatch", "chain", "verify", "doctor", "demo"}),
+    (("",), {"run", "sbatch", "template", "chain", "verify", "doctor", "demo"}),
     (("ver",), {"verify"}),
     (("--chec",), {"--checkpoint"}),
     (("--continue-with", ""), {"auto", "resubmit", "requeue"}),
@@ -38,6 +38,9 @@ LINES = [
     (("chain", "resume", ""), {"mnist-1", "mnist-2", "other"}),
     (("sbatch", "--part"), {"--partition"}),
     (("doctor", "--f"), {"--fix"}),
+    (("doctor", "--site", "ai"), {"ai-lab"}),
+    (("template", "new", "pytorch"), {"pytorch", "pytorch-ddp"}),
+    (("template", "show", "keras", "--site", ""), {"ai-lab", "generic"}),
 ]
 
 

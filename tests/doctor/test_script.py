@@ -14,7 +14,9 @@ from ckptrun.cli.doctor import of_site, world_of
 from ckptrun.doctor.findings import Finding
 from ckptrun.doctor.judge import ABOUT, fixed, judge, works
 from ckptrun.doctor.script import Limits
+from ckptrun.templates.render import job_script
 from tests.doctor.corpus import RIGHT, WRONG
+from tests.templates.variants import variants
 
 ROOT = Path(__file__).parents[2]
 AI_LAB = of_site("ai-lab", Limits())
@@ -97,6 +99,13 @@ def scripts_of_this_project() -> dict[str, str]:
 def test_what_this_project_recommends_is_right(name: str, here: Path) -> None:
     """The job scripts of the documentation have no mistake."""
     assert [one for one in judged(scripts_of_this_project()[name], here, Limits()) if one.rule not in ("log-folder",)] == []
+
+
+def test_every_variant_of_a_template_is_right(here: Path) -> None:
+    """Each template, on each site, in each container, environment and array: no mistake by the site's own limits."""
+    limits = {name: of_site(name, Limits()) for name in ("generic", "ai-lab")}
+    for name, job in variants():
+        assert judged(job_script(job), here, limits[job.site.name]) == (), name
 
 
 def test_the_script_of_a_users_life(here: Path) -> None:
