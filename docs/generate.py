@@ -11,6 +11,7 @@ from ckptrun.cli.config_file import SITE_FILE
 from ckptrun.cli.options import CONFIGURABLE, LIMITED, OPTIONS, Option
 from ckptrun.cli.sbatch import HELP as SBATCH_HELP
 from ckptrun.doctor.judge import ABOUT
+from ckptrun.doctor.program import ABOUT as OF_PROGRAMS
 from ckptrun.link.events import Phase
 from ckptrun.link.supervision import TABLE
 from ckptrun.sites import load
@@ -65,7 +66,10 @@ def doctor_page() -> str:
     """Return the reference of `ckptrun doctor`: the page as written, and the table of the rules."""
     words = (DOCS / "reference" / "doctor.head.txt").read_text()
     rows = [f"| `{name}` | {about} |" for name, about in ABOUT.items()]
-    return "\n".join([words.rstrip(), "", "| rule | what it finds |", "|---|---|", *rows]) + "\n"
+    programs = [f"| `{name}` | {about} |" for name, about in OF_PROGRAMS.items()]
+    table = ["", "| rule | what it finds |", "|---|---|"]
+    told = ["", "Of training programs, `ckptrun doctor train.py`; all are warnings, and `--fix` leaves programs alone:"]
+    return "\n".join([words.rstrip(), *table, *rows, *told, *table, *programs]) + "\n"
 
 
 _DURATION = {

@@ -29,7 +29,8 @@ def doctor(script: str | None, site: str | None, fix: bool, as_json: bool) -> in
     """Say whether a chain would work here, or what is wrong with a job script.
 
     With SCRIPT: each mistake with its line, what happens, and the corrected line. Without: the cluster, the state folder, the
-    installation, and where each option comes from. The exit code is 0 if a chain would work, 1 if not.
+    installation, and where each option comes from. SCRIPT may be a training program in Python, too. The exit code is 0 if a chain
+    would work, 1 if not.
     """
     if script is None:
         if fix or site:
@@ -43,6 +44,8 @@ def doctor(script: str | None, site: str | None, fix: bool, as_json: bool) -> in
 
 def _script(path: str, site: str | None, *, fix: bool, as_json: bool) -> int:
     text = _read(path)
+    if _is_program(path, text):
+        return _program(path, text, as_json=as_json)
     limits = _limits(site)
     found = judge(text, world_of(text, os.path.basename(path), os.getcwd(), limits))
     good = works(found)
@@ -56,6 +59,25 @@ def _script(path: str, site: str | None, *, fix: bool, as_json: bool) -> int:
     else:
         _tell(path, text, found, beside, submit)
     return 0 if good else 1
+
+
+def _is_program(path: str, text: str) -> bool:
+    """Return whether this is a training program and no job script."""
+    return path.endswith(".py") and "#SBATCH" not in text and "#CKPTRUN" not in text
+
+
+def _program(path: str, text: str, *, as_json: bool) -> int:
+    from ckptrun.doctor import program
+
+    found = program.judge(text)
+    if as_json:
+        data = {"program": path, "works": works(found), "findings": [_row(one, text) for one in found]}
+        click.echo(json.dumps({"schema": "ckptrun/1", "kind": "doctor-program", "data": data}, indent=1))
+        return 0 if works(found) else 1
+    for one in found:
+        click.echo(f"{path}:{one.line}: {_coloured(one.severity)}: {one.what} [{one.rule}]\n    do: {one.advice}")
+    click.echo(f"{path}: {len(found) or 'nothing'} found; `ckptrun --rehearse 30s python {shlex.quote(path)}` is the proof")
+    return 0 if works(found) else 1
 
 
 def _read(path: str) -> str:

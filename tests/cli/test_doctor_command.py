@@ -40,6 +40,17 @@ def test_a_wrong_script(alone: Ckptrun) -> None:
     assert row["corrected"] == ["exec ckptrun --checkpoint ck python train.py"]
 
 
+def test_a_training_program(alone: Ckptrun) -> None:
+    """Its findings are warnings; `--rehearse` is the proof."""
+    (alone.folder / "train.py").write_text("import torch\ntorch.save(1, 'last.pt')\n")
+    said = alone.run("doctor", "train.py", code=0).stdout
+    assert said.startswith("train.py:2: warning: torch.save writes over the only copy") and "do: with ckptrun.atomic_path" in said
+    assert "`ckptrun --rehearse 30s python train.py` is the proof" in said
+    assert data(alone, "train.py", code=0)["findings"][0]["rule"] == "save-in-place"
+    (alone.folder / "job.py").write_text("#!/usr/bin/env python3\n#SBATCH --time=5\nprint(1)\n")
+    assert "a chain will work" in alone.run("doctor", "job.py", code=0).stdout
+
+
 def test_a_warning_alone_is_no_failure(alone: Ckptrun) -> None:
     """A chain works without `--time`; it is said, and the exit code is 0."""
     (alone.folder / "job.sh").write_text("#!/bin/bash\nexec ckptrun --checkpoint ck python train.py\n")

@@ -93,7 +93,7 @@ WRONG = {
     "too long": Wrong("over-time", "--time", head("--job-name=count", "--time=3-00:00:00", "--output=%x_%j.out") + CHAIN),
     "too long, in minutes": Wrong("over-time", "-t 1440", head("-J count", "-t 1440 -o %x_%j.out") + CHAIN),
     "too many GPUs": Wrong("over-gpus", "--gres", HEAD + "#SBATCH --gres=gpu:8\n" + CHAIN),
-    "too many GPUs of a type": Wrong("over-gpus", "--gpus", HEAD + "#SBATCH --gpus=l4:6 # six\n" + OWN + TRAIN + "\n"),
+    "too many GPUs, a comment": Wrong("over-gpus", "--gpus", HEAD + "#SBATCH --gpus=6 # six\n" + OWN + TRAIN + "\n"),
     "an account": Wrong("not-allowed", "--account", HEAD + "#SBATCH --account=students --gres=gpu:1\n" + CHAIN),
     "too many CPUs": Wrong("over-advice", "--cpus", HEAD + "#SBATCH --gres=gpu:1 --cpus-per-task=40\n" + CHAIN),
     "too much memory": Wrong("over-advice", "--mem", HEAD + "#SBATCH --gres=gpu:2\n#SBATCH --mem=100G\n" + CHAIN),
