@@ -229,12 +229,17 @@ def restart_count(script: Script) -> Iterator[Finding]:
                 if found is None or piece.start in seen:
                     continue
                 seen.add(piece.start)
-                instead = _count_instead(script)
+                instead = _count_instead(script, one)
                 whole = found[0].startswith("$") and instead
                 edits = (Edit(piece.start + found.start(), piece.start + found.end(), instead),) if whole else ()
                 line = piece.line + piece.raw.count("\n", 0, found.start())
                 yield Finding(
-                    "restart-count", line, _ERROR, what, edits, "" if edits else "--resume-flag, or CKPTRUN_RESUME in the training"
+                    "restart-count",
+                    line,
+                    _ERROR,
+                    what,
+                    edits,
+                    "" if edits else "--resume-flag, CKPTRUN_RESUME in the training; --max-links for a bound",
                 )
 
 
@@ -245,12 +250,22 @@ def _deciding(one: Command) -> tuple[Word, ...]:
     return tuple(word for word in one.words if re.search(r"\$\{SLURM_RESTART_COUNT:?\+", word.raw))
 
 
-def _count_instead(script: Script) -> str:
-    """Return what a test may count instead: what stands under `--checkpoint`; else what ckptrun says to a script that it runs."""
+def _count_instead(script: Script, one: Command) -> str:
+    """Return what a test may look at instead: what stands under `--checkpoint`; else what ckptrun says to a script that it runs.
+
+    Empty where the test is a bound ("more than 5 restarts"), which is `--max-links`, or where the script knows nothing yet.
+    """
+    plain = [word.plain for word in one.words]
+    if any(int(number) > 1 for number in re.findall(r"(?<![\w-])\d+", " ".join(plain))):
+        return ""
+    as_text = bool({"-n", "-z"} & set(plain)) or ("" in plain and bool({"=", "==", "!="} & set(plain)))
     known = script.checkpoints()
     if known:
-        return f"$(ls -A {known[0].raw} 2>/dev/null | wc -l)"
-    return "" if script.ckptrun is not None else "${CKPTRUN_RESUME:-0}"
+        path = known[0].raw.replace("%a", "${SLURM_ARRAY_TASK_ID}")
+        return f"$(ls -A {path} 2>/dev/null)" if as_text else f"$(ls -A {path} 2>/dev/null | wc -l)"
+    if script.ckptrun is not None:
+        return ""
+    return "${CKPTRUN_RESUME#0}" if as_text else "${CKPTRUN_RESUME:-0}"
 
 
 def second_leader(script: Script) -> Iterator[Finding]:

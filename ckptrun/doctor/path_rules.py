@@ -93,7 +93,7 @@ def _of_piece(script: Script, piece: Word, use: _Use) -> Iterator[tuple[str, Fin
 def _instead(script: Script, piece: Word, found: re.Match[str], name: str) -> tuple[Edit, ...]:
     start, end = piece.start + found.start(), piece.start + found.end()
     if not re.match(_MKTEMP, found[0]):
-        return (Edit(start, end, name),)
+        return (Edit(start, end, name), *_same_elsewhere(script, piece, found[0], name))
     variable = piece.raw.partition("=")[0]
     if not re.fullmatch(r"\w+", variable):
         return (Edit(start, end, f"runs/{name}"),)
@@ -101,6 +101,19 @@ def _instead(script: Script, piece: Word, found: re.Match[str], name: str) -> tu
         Edit(start, end, f'"runs/{name}"'.replace('""', '"') if '"' not in piece.raw else f"runs/{name}"),
         *_made(piece, variable),
     )
+
+
+def _same_elsewhere(script: Script, piece: Word, told: str, name: str) -> Iterator[Edit]:
+    """Return the edits of other words in which the same folder is named: `mkdir` before `cd`."""
+    folder = piece.raw.strip("\"'")
+    if re.match(r"\w+=", folder) or folder == told:
+        return
+    for one in script.commands:
+        for word in one.words:
+            place = word.raw.find(folder)
+            if place >= 0 and word.start != piece.start and not one.inner:
+                place += word.start + folder.index(told)
+                yield Edit(place, place + len(told), name)
 
 
 def _made(piece: Word, variable: str) -> tuple[Edit, ...]:

@@ -134,7 +134,7 @@ WRONG = {
     "the job's checkpoints": Wrong(
         "job-id-folder",
         "CK=",
-        f"{HEAD}CK=ck/${{SLURM_JOBID}}\nexec ckptrun --checkpoint $CK {SHORT} {COUNT} $CK 2 1000 --hear USR1\n",
+        f"{HEAD}mkdir -p ck\nCK=ck/${{SLURM_JOBID}}\nexec ckptrun --checkpoint $CK {SHORT} {COUNT} $CK 2 1000 --hear USR1\n",
     ),
     "a local disk": Wrong(
         "local-disk", "/tmp/ck", f"{HEAD}exec ckptrun --checkpoint /tmp/ck {SHORT} {COUNT} /tmp/ck 2 1000 --hear USR1\n"
@@ -147,7 +147,7 @@ WRONG = {
     "memory": Wrong(
         "local-disk",
         "#CKPTRUN",
-        f"{HEAD}#CKPTRUN --checkpoint /dev/shm/me/ck {SHORT}\n{COUNT} /dev/shm/me/ck 2 1000 --hear USR1\n",
+        f"{HEAD}#CKPTRUN --checkpoint /dev/shm/ck {SHORT}\n{COUNT} /dev/shm/ck 2 1000 --hear USR1\n",
     ),
     "tasks share a folder": Wrong("shared-by-tasks", "exec", f"{HEAD.replace('%j', '%A_%a')}#SBATCH --array=1-2\n{CHAIN}"),
 }

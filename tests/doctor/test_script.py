@@ -143,6 +143,27 @@ def test_the_script_of_a_users_life(here: Path) -> None:
     assert "#SBATCH --time=12:00:00" in after and "exec python train.py $RESUME" in after and "tee" not in after
 
 
+RESTARTS = {
+    '[ "$SLURM_RESTART_COUNT" != "" ]': '[ "$(ls -A ck 2>/dev/null)" != "" ]',
+    "[[ -n $SLURM_RESTART_COUNT ]]": "[[ -n $(ls -A ck 2>/dev/null) ]]",
+    "[ ${SLURM_RESTART_COUNT:-0} -ge 1 ]": "[ $(ls -A ck 2>/dev/null | wc -l) -ge 1 ]",
+    "[ ${SLURM_RESTART_COUNT:-0} -gt 5 ]": None,
+    "((SLURM_RESTART_COUNT > 0))": None,
+}
+
+
+@pytest.mark.parametrize("test", RESTARTS)
+def test_what_stands_in_place_of_the_restart_count(test: str, here: Path) -> None:
+    """A text for a test of a text, a number for a number; a bound is no sign of a later link, and stays."""
+    text = f"#!/bin/bash\n#SBATCH --time=5\nif {test}; then echo again; fi\nexec ckptrun --checkpoint ck python t.py\n"
+    (one,) = judged(text, here)
+    assert (one.rule, one.line) == ("restart-count", 3)
+    after = corrected(text, here)
+    assert after == (text if RESTARTS[test] is None else text.replace(test, RESTARTS[test]))
+    without = text.replace("exec ckptrun --checkpoint ck ", "")
+    assert RESTARTS[test] is None or "CKPTRUN_RESUME" in corrected(without, here)
+
+
 def test_what_has_no_correction_is_said(here: Path) -> None:
     """Two trainings under ckptrun, a program between that cannot be moved: the finding says what to do."""
     text = "#!/bin/bash\n#SBATCH --time=5\nckptrun --checkpoint a python a.py\nckptrun --checkpoint b python b.py\n"
