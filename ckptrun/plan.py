@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 
@@ -49,6 +50,16 @@ def from_json(data: dict[str, Any]) -> Plan:
     known = {name: data[name] for name in Plan._fields if name in data}
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
     return Plan(**values)
+
+
+def overridden(data: Mapping[str, Any], facts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the options that hold now: the chain's, and over them those that persons gave when they went on with it, in order."""
+    found = dict(data)
+    for one in facts:
+        options = one.get("options")
+        if isinstance(options, dict):
+            found |= options
+    return found
 
 
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh"})

@@ -13,8 +13,10 @@ from ckptrun.cli.sbatch import HELP as SBATCH_HELP
 from ckptrun.doctor.judge import ABOUT
 from ckptrun.doctor.program import ABOUT as OF_PROGRAMS
 from ckptrun.link.events import Phase
-from ckptrun.link.supervision import TABLE
+from ckptrun.link.protocol import NEVER
+from ckptrun.link.supervision import TABLE as STEPS
 from ckptrun.sites import load
+from ckptrun.slurm.answers import TABLE, Answer
 from ckptrun.templates.catalogue import KEYS, TEMPLATES
 from ckptrun.templates.render import job_script
 from ckptrun.templates.settings import job
@@ -47,7 +49,7 @@ def options_page() -> str:
 def diagram_page() -> str:
     """Return the page of one link's states, with the diagram and the table that the machine runs on."""
     arrows: dict[tuple[Phase, Phase], list[str]] = {}
-    for (phase, event), row in TABLE.items():
+    for (phase, event), row in STEPS.items():
         for target in row.to:
             if target is not phase:
                 arrows.setdefault((phase, target), []).append(event.__name__)
@@ -56,7 +58,7 @@ def diagram_page() -> str:
     for (phase, target), names in arrows.items():
         lines.append(f"    {phase.value} --> {target.value}: {', '.join(sorted(names))}")
     lines += ["    ended --> [*]", "```", "", "| phase | event | may lead to |", "|---|---|---|"]
-    for (phase, event), row in TABLE.items():
+    for (phase, event), row in STEPS.items():
         told = (event.__doc__ or "").splitlines()[0]
         lines.append(f"| {phase.value} | {event.__name__}: {told} | {', '.join(to.value for to in row.to)} |")
     return "\n".join(lines) + "\n"
@@ -143,9 +145,7 @@ def _manual_of(command: Any, context: Any) -> list[str]:
 
     if command.name == "sbatch":  # its help is its own
         return [".nf", *(_roff(line) for line in SBATCH_HELP.rstrip().split("\n")), ".fi"]
-    lines = [
-        _roff(" ".join(command.collect_usage_pieces(context) and [context.command_path, *command.collect_usage_pieces(context)]))
-    ]
+    lines = [_roff(" ".join([context.command_path, *command.collect_usage_pieces(context)]))]
     for paragraph in (command.help or "").replace("\b", "").split("\n\n"):
         lines += [".PP", _roff(" ".join(paragraph.split()))]
     for param in command.params:
@@ -243,8 +243,42 @@ def _script(name: str) -> Callable[[], str]:
     return lambda: job_script(job(TEMPLATES[name], load("generic"), {}))
 
 
+_MEANINGS = {
+    "accepted": "the job exists; it is looked at again, before and after this job's end",
+    "later": "nobody has looked at it, so there is no job: tried again, 1 s to 30 s apart, as long as there is time",
+    "unknown": "there may be a job: it is looked for by its script's path, twice, before anything is tried again",
+    "limited": "no job, there is no room now: tried again until the training has ended; then this job is requeued, else stranded",
+    "refused": "no job, and the same would be refused again: this job is requeued when it ends, else the chain is stranded",
+}
+
+
+def answers_page() -> str:
+    """Return the reference of sbatch's answers: the table by which a submission is read."""
+    lines = ["# What sbatch answers, and what follows", "", "Made from the table in `ckptrun/slurm/answers.py`.", ""]
+    lines += ["| answer | what follows |", "|---|---|"]
+    lines += [f"| {one.value} | {_MEANINGS[one.value]} |" for one in Answer]
+    lines += [
+        "",
+        "An sbatch that was killed, ran out of time or said nothing is unknown. What is not in this table is refused.",
+        "",
+    ]
+    lines += ["| sbatch's last line holds | answer |", "|---|---|"]
+    lines += [f"| {text} | {answer.value} |" for answer, texts in TABLE for text in texts]
+    lines += [
+        "",
+        "Where a policy was violated, the line before names the limit. One that this very job is above, whatever else runs",
+        "(`...PerJob...`, `...MaxWall...`), is refused. A refusal of the reservation is followed by one submission without it.",
+        "",
+        "An accepted job whose pending reason no waiting ends is cancelled, and the chain is stranded. Such reasons are",
+        ", ".join(f"`{reason}`" for reason in sorted(NEVER)) + ".",
+        "A partition that is down or inactive is none of them: the job waits until it is opened.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "reference/options.md": options_page,
+    "reference/sbatch-answers.md": answers_page,
     "explanation/one-link.md": diagram_page,
     "man/ckptrun.1": manual,
     "reference/configuration.schema.json": schema,

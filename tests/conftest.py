@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,8 +99,9 @@ def _need_slurm() -> None:
 
 @pytest.fixture
 def jobs(lab: labs.Lab, request: pytest.FixtureRequest) -> Jobs:
-    """A user's folder on the shared Slurm, named after the test."""
-    return Jobs(lab, re.sub(r"\W+", "-", request.node.name)[:60].strip("-"))
+    """A user's folder on the shared Slurm, named after the test; no two tests share one."""
+    name = re.sub(r"\W+", "-", request.node.name)
+    return Jobs(lab, f"{name[:50].strip('-')}-{zlib.crc32(request.node.nodeid.encode()):08x}")
 
 
 @pytest.fixture

@@ -117,6 +117,8 @@ def test_the_core_is_pure() -> None:
     decide = {
         "supervision",
         "outcome",
+        "protocol",
+        "ledger",
         "rehearsal",
         "target",
         "times",

@@ -52,7 +52,17 @@ def test_every_option_and_subcommand_is_documented() -> None:
 
 def test_readme_options_exist() -> None:
     """No page names an option that there is not."""
-    known = {option.name for option in OPTIONS} | {"--version", "--json", "--quiet", "--editable", "--write", "--full", "--fix"}
+    known = {option.name for option in OPTIONS} | {
+        "--version",
+        "--json",
+        "--quiet",
+        "--editable",
+        "--write",
+        "--full",
+        "--fix",
+        "--all",
+        "--script",
+    }
     known |= {"--site", "--set", "--force", "--steps", "--nv", "--container-image", "--resume"}
     sbatch = {f"--{option.name}" for option in sbatch_options.OPTIONS}
     for page in PAGES:

@@ -11,7 +11,8 @@ import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ckptrun.chain.turns import Turn, Turns
+from ckptrun.chain.ledger import Turn
+from ckptrun.chain.turns import Turns
 from ckptrun.errors import Refused, TurnTaken
 
 _OLD_CLAIMS_KEPT = 3

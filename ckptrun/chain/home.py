@@ -28,6 +28,7 @@ class ChainFolder:
         self.mailbox = os.path.join(path, "mailbox")
         self.script = os.path.join(path, "script")
         self.stop = os.path.join(path, "stop")
+        self.ready = os.path.join(path, "ready")
 
     def facts(self) -> dict[str, Any] | None:
         """Return what `chain.json` says, None where it cannot be read."""
@@ -43,6 +44,11 @@ def wanted_home() -> str:
     """Return where the state folder should be, whether or not it can be there."""
     if named := os.environ.get("CKPTRUN_HOME"):
         return os.path.abspath(named)
+    return usual_home()
+
+
+def usual_home() -> str:
+    """Return where the state folder is when CKPTRUN_HOME names no other."""
     base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
     return os.path.join(base, "ckptrun")
 
@@ -136,6 +142,11 @@ def remove_unborn(folder: ChainFolder) -> None:
         os.rmdir(folder.path)
     except OSError:
         return
+
+
+def chain_folder(chain_id: str) -> ChainFolder:
+    """Return the folder of a chain in the state folder that is meant now. Nothing needs to exist."""
+    return ChainFolder(os.path.join(wanted_home(), "chains", chain_id))
 
 
 def open_chain(home: str, chain_id: str) -> ChainFolder | None:

@@ -9,6 +9,7 @@ from ckptrun.chain import jobs
 from ckptrun.chain.history import read_events
 from ckptrun.chain.home import ChainFolder, chain_ids, open_chain, wanted_home
 from ckptrun.chain.model import Chain, build
+from ckptrun.chain.ready import kept
 from ckptrun.chain.state import why_live
 from ckptrun.errors import UsageError
 
@@ -21,7 +22,8 @@ def load(folder: ChainFolder, living: Living = why_live) -> tuple[Chain, list[st
     if facts is None:
         return None
     events, oddities = read_events(folder.events)
-    return build(facts, events, living(folder)), oddities
+    found = build(facts, events, living(folder))
+    return found._replace(ready=kept(folder) if found.state not in ("running", "complete") else None), oddities
 
 
 def load_all(living: Living = why_live) -> list[Chain]:

@@ -28,10 +28,10 @@ class LinkFiles:
         self._job = os.path.join(self.path, "job")
         self._prepared: str | None = None
 
-    def prepare(self, script: str) -> None:
-        """Write the script and get the intent ready. Raises OSError."""
+    def prepare(self, script: str, *, anew: bool = False) -> None:
+        """Write the script and get the intent ready. `anew`: in place of one that is there. Raises OSError."""
         os.makedirs(self.path, mode=0o700, exist_ok=True)
-        if not os.path.exists(self.script):
+        if anew or not os.path.exists(self.script):
             _write_whole(self.script, script.encode("utf-8", "surrogateescape"), 0o700)
         self._prepared = os.path.join(self.path, f".intent.{os.uname().nodename}.{os.getpid()}.{time.monotonic_ns()}")
         with open(os.open(self._prepared, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ckptrun.plan import from_json
+from ckptrun.plan import from_json, overridden
 from ckptrun.words import Save
 
 SAVES_REMEMBERED = 10
 Event = dict[str, Any]
+
+
+class LastStart(NamedTuple):
+    """The chain's last start, and when it ended (Unix seconds): None where it died without a word."""
+
+    link: int
+    attempt: int
+    ended_at: float | None = None
 
 
 class ChainSoFar(NamedTuple):
@@ -17,7 +25,7 @@ class ChainSoFar(NamedTuple):
 
     `starts`, `running_s`, `stalled`, `short`, `unsaved`, `retries` and `taken_away` count anew after a person has gone on with the
     chain; a start that the cluster took away is in the last one only;
-    `best_step`, `seen_whole` and the last ten `saves` belong to the whole chain.
+    `best_step`, `seen_whole`, the last ten `saves` and the `last` start belong to the whole chain.
     """
 
     starts: int = 0
@@ -31,6 +39,7 @@ class ChainSoFar(NamedTuple):
     saves: tuple[Save, ...] = ()
     starts_in_all: int = 0
     taken_away: int = 0
+    last: LastStart | None = None
 
 
 def so_far(events: Sequence[Event]) -> ChainSoFar:
@@ -41,18 +50,29 @@ def so_far(events: Sequence[Event]) -> ChainSoFar:
         if kind == "joined":
             found = found._replace(starts=0, running_s=0.0, stalled=0, short=0, unsaved=0, retries=0, taken_away=0)
         elif kind == "started":
-            found = found._replace(starts=found.starts + 1, starts_in_all=found.starts_in_all + 1)
+            last = LastStart(int(event.get("link") or 0), int(event.get("attempt") or 1))
+            found = found._replace(starts=found.starts + 1, starts_in_all=found.starts_in_all + 1, last=last)
+            found = _seen(found, event)
+        elif kind == "appeared":
             found = _seen(found, event)
         elif kind == "saved":
             save = Save(float(event.get("seconds") or 0.0), bool(event.get("asked")), bool(event.get("cut")))
             found = _seen(found, event)._replace(saves=(found.saves + (save,))[-SAVES_REMEMBERED:])
         elif kind == "ended":
-            found = _ended(_seen(found, event), event)
+            found = _ended(_seen(_last_ended(found, event), event), event)
     return found
 
 
+def _last_ended(found: ChainSoFar, event: Event) -> ChainSoFar:
+    """Take in when the last start ended. A link that ended before its training started is none."""
+    last, at = found.last, event.get("ended_at")
+    if last is None or (last.link, last.attempt) != (event.get("link"), event.get("attempt")) or not isinstance(at, (int, float)):
+        return found
+    return found._replace(last=last._replace(ended_at=float(at)))
+
+
 def _seen(found: ChainSoFar, event: Event) -> ChainSoFar:
-    if event.get("checkpoint") or (event.get("event") == "saved" and event.get("path")):
+    if event.get("checkpoint") or (event.get("event") in ("saved", "appeared") and event.get("path")):
         found = found._replace(seen_whole=True)
     step = event.get("step")
     if isinstance(step, int) and (found.best_step is None or step > found.best_step):
@@ -98,7 +118,10 @@ class Link(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """One chain: `state` is running, or the outcome of its last link; lost where that died without a word."""
+    """One chain: `state` is running, or the outcome of its last link; lost where that died without a word.
+
+    `ready` is the command that goes on, where a stranded link has left one. `options` are those that hold now.
+    """
 
     id: str
     state: str
@@ -111,6 +134,7 @@ class Chain(NamedTuple):
     bound: int
     options: dict[str, Any]
     in_jobs: bool = False
+    ready: str | None = None
 
 
 def build(facts: dict[str, Any], events: Sequence[Event], living: str | None) -> Chain:
@@ -122,7 +146,7 @@ def build(facts: dict[str, Any], events: Sequence[Event], living: str | None) ->
             links[number] = _told(links.get(number, Link(number)), event)
     found = tuple(links[number] for number in sorted(links))
     found = tuple(_with_outcome(link, living, last=link is found[-1]) for link in found)
-    plan = facts.get("plan") or {}
+    plan = overridden(facts.get("plan") or {}, (event for event in events if event.get("event") == "joined"))
     state, reason = _state(found, living)
     sees_progress = bool(plan.get("checkpoints")) or any(link.step is not None for link in found)
     return Chain(

@@ -7,20 +7,8 @@ import os
 from ckptrun.chain import liveness
 from ckptrun.chain.history import read_events
 from ckptrun.chain.home import ChainFolder
-from ckptrun.chain.turns import Turn, Turns
-
-
-def highest_link(turns: tuple[Turn, ...]) -> int:
-    """Return the highest link that any turn names, 0 without turns."""
-    return max((int(turn.facts.get("link", 0)) for turn in turns), default=0)
-
-
-def final_outcome(turns: tuple[Turn, ...]) -> str | None:
-    """Return the outcome that the last turn ended the chain with, None where it has not ended."""
-    if not turns or turns[-1].kind != "end":
-        return None
-    outcome = str(turns[-1].facts.get("outcome"))
-    return None if outcome == "continued" else outcome
+from ckptrun.chain.ledger import final_outcome
+from ckptrun.chain.turns import Turns
 
 
 def why_live(folder: ChainFolder) -> str | None:

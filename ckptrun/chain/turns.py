@@ -12,19 +12,12 @@ import os
 import time
 from typing import Any, NamedTuple
 
+from ckptrun.chain.ledger import Turn
 from ckptrun.errors import Stranded, TurnTaken
 
 PADDED_BYTES = 4096
 # Another node's file may be listed before its content can be read (NFS attribute caches live for some seconds).
 _PATIENCE_S = (0.05, 0.2, 0.5, 1.0, 2.0)
-
-
-class Turn(NamedTuple):
-    """One turn: its number from 1, its kind (start, term, end, resume) and its facts."""
-
-    number: int
-    kind: str
-    facts: dict[str, Any]
 
 
 class PreparedTurn(NamedTuple):

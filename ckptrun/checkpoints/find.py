@@ -15,6 +15,7 @@ from ckptrun.checkpoints.forms import (
     may_be_checkpoint,
     pattern,
     prefix,
+    rank_of,
     says_step,
     step_of,
 )
@@ -232,7 +233,9 @@ def _counts(owner: _Owner, parts: list[Entry]) -> bool:
 def _checkpoint(owner: _Owner, parts: list[Entry]) -> Checkpoint:
     paths = tuple(sorted(part.path for part in parts))
     at = max(part.mtime_ns for part in parts) / 1e9
-    return Checkpoint(owner.path, paths, step_of(owner.path), at, sum(part.size for part in parts), form=owner.form)
+    # Files of ranks have no name in common that exists: the first rank's stands for all.
+    path = min(paths, key=lambda one: rank_of(os.path.basename(one)) or 0) if owner.form == "ranked" else owner.path
+    return Checkpoint(path, paths, step_of(owner.path), at, sum(part.size for part in parts), form=owner.form)
 
 
 def _order(found: list[Checkpoint]) -> Callable[[Checkpoint], tuple[float, float, str]]:

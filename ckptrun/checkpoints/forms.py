@@ -30,10 +30,13 @@ _UNFINISHED = re.compile(
     r"\.tmp|\.temp|\.part(ial)?$|\.incomplete$|~$|_temp$|\.orbax-checkpoint-tmp|\.gstmp|\.ckptrun-last$", re.IGNORECASE
 )
 _HIDDEN = re.compile(r"^\.|^tmp|^temp-", re.IGNORECASE)
+# What Python's tempfile and Hugging Face's Trainer call their temporaries; a folder `tmp_results` is a person's.
+_TEMPORARY = re.compile(r"^tmp[a-z0-9_]{8}(?:\.|$)|^tmp-checkpoint-\d+$")
 _SHARD_OF_BUNDLE = re.compile(r"\.data-\d{5}-of-\d{5}$")
 _SHARD_OF_WEIGHTS = re.compile(r"^(.+)-\d{5}-of-\d{5}\.(safetensors|bin)$")
 _INDEX_OF_WEIGHTS = re.compile(r"^(.+)\.(safetensors|bin)\.index(?:\.([\w-]+))?\.json$")
 
+_RANK = re.compile(r"((?:^|[-_.])rank[-_=]?)(\d{1,6})(?=[-_.]|$)", re.IGNORECASE)
 _STEP_FOLDER = re.compile(r"^(?:checkpoint|ckpt|global_step|step|epoch|iter)[-_=]?\d+$")
 _OWN_STEP = re.compile(r"^(?:(?:checkpoint|ckpt|step|epoch|iter)[-_=]?)?\d+(?:\.|$)|^(?:checkpoint|ckpt|step|epoch|iter)[-_=]?\d+")
 _FOLDER_ENDINGS = (".ckpt", ".pt", ".pth")
@@ -63,6 +66,16 @@ def is_temporary(name: str) -> bool:
 def is_unfinished(name: str) -> bool:
     """Return whether a name says so even inside a checkpoint's own folder, where a dot before a name is nothing special."""
     return _UNFINISHED.search(name) is not None
+
+
+def is_leftover(name: str) -> bool:
+    """Return whether a name is that of something whose writer must have died, once nobody writes to it.
+
+    Hidden files may be anything, as may our copies and an editor's; only what says that it is no whole file yet counts.
+    """
+    if name.endswith((".ckptrun-last", "~")):
+        return False
+    return _UNFINISHED.search(name) is not None or _TEMPORARY.search(name) is not None
 
 
 def is_set_aside(name: str) -> bool:
@@ -116,7 +129,15 @@ def prefix(path: str) -> tuple[str, str] | None:
         return f"{folder}{slash}{_index_name(weights[1], weights[2])}", "sharded"
     if name.lower().rpartition(".")[2] in _NOT_CHECKPOINTS or name.startswith("events.out.tfevents"):
         return None
+    if rank_of(name) is not None:
+        return folder + slash + _RANK.sub(r"\1#", name, count=1), "ranked"
     return path, ""
+
+
+def rank_of(name: str) -> int | None:
+    """Return the rank that a name says, None without one: each rank writes a file, and all of one step are one checkpoint."""
+    found = _RANK.search(name)
+    return int(found[2]) if found is not None else None
 
 
 def _index_name(stem: str, ending: str) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from ckptrun.checkpoints.find import entries, find
+from ckptrun.checkpoints.find import Entry, entries, find
 from ckptrun.checkpoints.formats import verify
+from ckptrun.checkpoints.forms import is_leftover
 from ckptrun.checkpoints.state_file import STATE_FILES, mend, named_newest
 from ckptrun.words import Checkpoint, Verdict
 
@@ -65,6 +66,56 @@ def set_all_aside(paths: Sequence[str], label: str) -> list[str]:
             os.rename(path, _free(os.path.join(place, os.path.basename(path.rstrip("/")))))
         places.append(place)
     return places
+
+
+def set_leftovers_aside(root: str, link: int, older_than_unix: float) -> list[str]:
+    """Move temporaries that a dead writer left under a `--checkpoint` folder to where truncated ones go; return their names.
+
+    A program that lists its folder to find its newest checkpoint would trip over them. Those inside a checkpoint's own folder stay,
+    as do those that were written to at or after `older_than_unix`. Where nothing else stands in the folder, it moves as a whole:
+    some programs fail on an empty one. Raises OSError.
+    """
+    found = _leftovers(root, older_than_unix)
+    if not found:
+        return []
+    place = _fresh_folder(f"{root.rstrip('/')}.set-aside", f"link-{link}")
+    if {one.path for one in os.scandir(root)} <= set(found) and not _holds_working_directory(root):
+        os.rename(root, _free(os.path.join(place, os.path.basename(root.rstrip("/")))))
+    else:
+        for path in found:
+            os.rename(path, _free(os.path.join(place, os.path.basename(path))))
+    return [os.path.relpath(path, root) for path in found]
+
+
+def _leftovers(root: str, older_than_unix: float) -> list[str]:
+    """Return the temporaries under a folder, a temporary folder as one, that were not written to since then."""
+    if not os.path.isdir(root):
+        return []
+    at: dict[str, float] = {}
+    for entry in entries([root]):
+        top = _temporary_of(entry, root)
+        if top is not None:
+            at[top] = max(at.get(top, 0.0), entry.mtime_ns / 1e9)
+    for item in os.scandir(root):  # a folder in which nothing stands yet
+        if item.path not in at and is_leftover(item.name) and item.is_dir(follow_symlinks=False):
+            at[item.path] = item.stat(follow_symlinks=False).st_mtime
+    found = find([root])
+    kept = {part for one in found for part in one.parts}
+    whole = tuple(f"{one.path}/" for one in found)
+    return sorted(
+        top for top, written in at.items() if written < older_than_unix and not _holds(top, kept) and not top.startswith(whole)
+    )
+
+
+def _temporary_of(entry: Entry, root: str) -> str | None:
+    """Return the outermost part of a file's path below the root whose name is a temporary's."""
+    steps = entry.relative.split("/")
+    place = next((number for number, step in enumerate(steps) if is_leftover(step)), None)
+    return None if place is None else os.path.join(root, *steps[: place + 1])
+
+
+def _holds(top: str, kept: set[str]) -> bool:
+    return any(part == top or part.startswith(f"{top}/") for part in kept)
 
 
 def _is_all_there_is(checkpoint: Checkpoint, root: str) -> bool:

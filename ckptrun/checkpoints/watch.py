@@ -3,8 +3,9 @@
 Rules. A checkpoint is settled when its structure is complete; a large one is verified only when it did not change between two
 looks, one in a format that is not checked has to be quiet for a second, a folder without a list of its files for longer, because
 another may still be to come. Each state of a file is verified once.
-What already stood when the watch began is not new. Looking is cheap: a folder is listed anew only when it changed, or every
-minute; in between only the files that were written last are looked at.
+What already stood when the watch began is not new. When a file was written is what its time says, but never outside the two looks
+between which it changed: a file server's clock may be wrong by minutes. Looking is cheap: a folder is listed anew only when it
+changed, or every minute; in between only the files that were written last are looked at.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _CLOSE_LOOK_S = 1.0
 # How long TensorFlow may take between a checkpoint and the `checkpoint` file that names it, and the like.
 _NAMING_S = 5.0
 # Folders without a list of their files: the next file may follow so long after the last. Hugging Face's have a last file.
-_QUIET_FOLDERS_S = {"folder": 3.0, "deepspeed": 3.0, "hugging-face": 1.0}
+_QUIET_FOLDERS_S = {"folder": 3.0, "deepspeed": 3.0, "ranked": 3.0, "hugging-face": 1.0}
 
 Print = tuple[tuple[int, int, int], ...]
 
@@ -57,6 +58,7 @@ class Watch:
         self._quiet: Sight | None = None
         self._list(float("-inf"))
         self._prints = {path: entry.print for path, entry in self._files.items()}
+        self._between: dict[str, tuple[float, float]] = {}
         self._stood = dict(self._prints)
         self._before = {one.path: self._print(one) for one in self._candidates()}
         self._settled = dict(self._before)
@@ -67,7 +69,7 @@ class Watch:
             self._last_unix = unix
             return self._quiet
         self._list(monotonic)
-        changed = self._changed()
+        changed = self._changed(unix)
         candidates = self._candidates()
         saves = self._settle(candidates, changed, unix)
         writing = self._writing(candidates, changed, unix, open_for_writing)
@@ -131,12 +133,22 @@ class Watch:
             self._files[entry.path] = hot[-1]
         self._hot = self._hottest(hot)
 
-    def _changed(self) -> set[str]:
+    def _changed(self, unix: float) -> set[str]:
         """Return the files that are new or changed since the last look."""
         now = {path: entry.print for path, entry in self._files.items()}
         changed = {path for path, found in now.items() if self._prints.get(path) != found}
         self._prints = now
+        self._between = {path: between for path, between in self._between.items() if path in now}
+        self._between |= dict.fromkeys(changed, (self._last_unix, unix))
         return changed
+
+    def _written(self, paths: Sequence[str], at: float) -> float:
+        """Return when files were written last, by our own clock, where `at` is what their times say."""
+        between = [self._between[path] for path in paths if path in self._between]
+        if not between:
+            return at
+        earliest, latest = max(between, key=lambda one: one[1])
+        return min(max(at, earliest), latest)
 
     def _candidates(self) -> tuple[Checkpoint, ...]:
         return arrange(list(self._files.values()), self._named)
@@ -161,12 +173,13 @@ class Watch:
             if not self._is_settled(one, found, unix):
                 continue
             self._settled[one.path] = found
-            self._written_at.append(one.at)
+            written_at = self._written(one.parts, one.at)
+            self._written_at.append(written_at)
             self._written_at.sort()
             whole.append(self._checked(one, found))
             self._became.append(whole[-1])
             if self._burst is not None and self._burst[0] is not None and self._burst[1] >= 2:
-                saves.append(Save(max(one.at - self._burst[0], 0.0), asked=False))
+                saves.append(Save(max(written_at - self._burst[0], 0.0), asked=False))
             self._burst = None
         self._newest = next((one for one in reversed(whole) if one.verdict is not Verdict.TRUNCATED), None)
         self._became.sort(key=lambda one: one.at)
@@ -175,11 +188,12 @@ class Watch:
 
     def _is_settled(self, one: Checkpoint, found: Print, unix: float) -> bool:
         checked = self._checked(one, found)
+        quiet_s = unix - self._written(one.parts, one.at)
         if checked.verdict is Verdict.TRUNCATED:
             return False
         if checked.verdict is Verdict.NOT_CHECKED:
-            return unix - one.at >= _QUIET_S
-        if one.form in _QUIET_FOLDERS_S and unix - one.at < _QUIET_FOLDERS_S[one.form]:
+            return quiet_s >= _QUIET_S
+        if one.form in _QUIET_FOLDERS_S and quiet_s < _QUIET_FOLDERS_S[one.form]:
             return False
         return self._is_named(one, unix)
 
@@ -188,7 +202,7 @@ class Watch:
         named = named_newest(os.path.dirname(one.path), one.form)
         if named is None or os.path.basename(named) == os.path.basename(one.path):
             return True
-        return unix - one.at >= _NAMING_S
+        return unix - self._written(one.parts, one.at) >= _NAMING_S
 
     def _checked(self, one: Checkpoint, found: Print) -> Checkpoint:
         known = self._verdicts.get(one.path)
@@ -208,7 +222,9 @@ class Watch:
         settled = {part for one in candidates if self._settled.get(one.path) == self._print(one) for part in one.parts}
         if changed & parts - settled:
             return True
-        if open_for_writing and any(os.path.realpath(path) in open_for_writing for path in parts):
+        # What is open since before this link and was not written to, a data set's file, is no save.
+        touched = [path for path in parts if open_for_writing and self._stood.get(path) != self._prints.get(path)]
+        if any(os.path.realpath(path) in open_for_writing for path in touched):
             return True
         if any(self._is_being_made(entry, unix) for entry in self._files.values() if entry.in_temporary_folder):
             return True
@@ -216,7 +232,8 @@ class Watch:
 
     def _is_being_made(self, entry: Entry, unix: float) -> bool:
         """Return whether a file in a temporary folder was written in this link a moment ago: it is renamed when all is in it."""
-        return self._stood.get(entry.path) != entry.print and unix - entry.mtime_ns / 1e9 < _NAMING_S
+        quiet_s = unix - self._written([entry.path], entry.mtime_ns / 1e9)
+        return self._stood.get(entry.path) != entry.print and quiet_s < _NAMING_S
 
     def _unfinished(self, one: Checkpoint, unix: float) -> bool:
         """Return whether a checkpoint changed in this link, is not settled, and its writer may only be slow."""
@@ -224,7 +241,7 @@ class Watch:
         if self._settled.get(one.path) == found or self._before.get(one.path) == found:
             return False
         truncated = self._checked(one, found).verdict is Verdict.TRUNCATED
-        return unix - one.at < (_SLOW_WRITER_S if truncated else _NAMING_S)
+        return unix - self._written(one.parts, one.at) < (_SLOW_WRITER_S if truncated else _NAMING_S)
 
     def _note_burst(self, changed: set[str], unix: float) -> None:
         """Remember when writing began, and over how many looks it was seen."""

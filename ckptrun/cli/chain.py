@@ -83,14 +83,19 @@ def stop(name: str | None) -> None:
     click.echo(f"chain {folder.id} is stopped; `ckptrun chain resume {folder.id}` goes on")
 
 
-@chain.command("resume")
-@click.argument("name", metavar="[ID]", required=False)
+@chain.command("resume", context_settings={"ignore_unknown_options": True})
+@click.argument("words", metavar="[ID] [OPTIONS OF run]", nargs=-1, type=click.UNPROCESSED)
+@click.option("--all", "every", is_flag=True, help="Every chain that is stranded or lost, and no other.")
+@click.option("--script", metavar="FILE", help="Go on with this script instead of the chain's own, and say what differs.")
 @click.option("--dry-run", is_flag=True, help="Say what would happen, and do nothing.")
-def resume(name: str | None, dry_run: bool) -> None:
-    """Go on with a chain that was stopped, cancelled, stranded or lost: submit its next link."""
-    from ckptrun.link import people
+def resume(words: tuple[str, ...], every: bool, script: str | None, dry_run: bool) -> None:
+    """Go on with a chain that was stopped, cancelled, stranded or lost: submit its next link.
 
-    click.echo(people.resume(inspect.find_chain(name), dry_run=dry_run))
+    Options of `ckptrun run` that are given here hold from now on in place of the chain's own.
+    """
+    from ckptrun.cli import resuming
+
+    resuming.resume(words, every=every, script=script, dry_run=dry_run)
 
 
 def _living() -> inspect.Living:
@@ -119,7 +124,7 @@ def _summary(one: Chain) -> dict[str, Any]:
 
 def _whole(one: Chain) -> dict[str, Any]:
     links = [link._asdict() for link in one.links]
-    facts = {"command": list(one.command), "options": one.options, "max_links": one.bound}
+    facts = {"command": list(one.command), "options": one.options, "max_links": one.bound, "ready": one.ready}
     return _summary(one) | facts | {"links": links}
 
 
@@ -165,7 +170,7 @@ def _story(one: Chain) -> list[str]:
     if one.state == "new":
         return ["No link has started."]
     ended = f"The chain {ENDED.get(one.state, one.state)}: {one.reason}."
-    again = f"`ckptrun chain resume {one.id}`" if one.in_jobs else f"the same command again, in {one.directory}"
+    again = one.ready or f"`ckptrun chain resume {one.id}`" if one.in_jobs else f"the same command again, in {one.directory}"
     return [f"{total} {ended}", f"To go on: {again}"]
 
 

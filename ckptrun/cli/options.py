@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ckptrun import durations
 from ckptrun.cli.settings import COMMAND_LINE, Setting
 from ckptrun.errors import UsageError
-from ckptrun.plan import Plan, swallowed_by_shell
+from ckptrun.plan import Plan, swallowed_by_shell, to_json
 
 # name -> what `--help` says; the module of the same name is imported only when the word is used.
 SUBCOMMANDS = {
@@ -297,6 +297,23 @@ def to_plan(values: dict[str, Any], command: tuple[str, ...]) -> Plan:
     if mistakes:
         raise UsageError(*mistakes)
     return plan
+
+
+# The options whose field in the plan is called otherwise, and those that belong to one start alone.
+_FIELDS = {"checkpoint": "checkpoints", "margin": "margin_s", "time_limit": "limit_s", "max_time": "max_time_s"}
+_OF_ONE_START = ("chain", "fresh", "rehearse", "dry_run", "verbose", "help")
+
+
+def overrides(values: dict[str, Any], command: tuple[str, ...]) -> dict[str, Any]:
+    """Return what these options change in a chain's plan, by the plan's names. Raises UsageError for one that a chain keeps."""
+    kept = [name for name in _OF_ONE_START if name in values]
+    if kept:
+        raise UsageError(*(f"--{name.replace('_', '-')} cannot be changed when a chain goes on" for name in kept))
+    plan = to_json(to_plan(values, command))
+    names = [_FIELDS.get(name, name) for name in values]
+    if values.get("signal", ("", None))[1] is not None:
+        names.append("margin_s")
+    return {name: plan[name] for name in names}
 
 
 def _misfits(plan: Plan) -> list[str]:

@@ -13,13 +13,14 @@ from typing import IO, NamedTuple
 
 from ckptrun.chain import submissions
 from ckptrun.chain.home import state_home
+from ckptrun.chain.ready import own_program
 from ckptrun.chain.submissions import Submission, Typed
 from ckptrun.cli import options
 from ckptrun.cli.settings import Setting
 from ckptrun.cli.sources import resolve
 from ckptrun.errors import CkptrunError, CommandNotFound, UsageError
-from ckptrun.slurm import commands, job_script, parse, sbatch_options
-from ckptrun.slurm.parse import Answer
+from ckptrun.slurm import answers, commands, job_script, sbatch_options
+from ckptrun.slurm.answers import Answer
 from ckptrun.slurm.sbatch_options import Given, Line
 
 HELP = """\
@@ -186,20 +187,12 @@ def _as_it_is(words: list[str], submission: Submission) -> commands.Call:
 
 def _as_chain(words: list[str], line: Line, body: Body, own: tuple[str, ...], submission: Submission) -> commands.Call:
     home = os.path.dirname(os.path.dirname(submission.path))
-    wanted = job_script.Wanted(body.text, submission.script, _program(), own, home)
+    wanted = job_script.Wanted(body.text, submission.script, own_program(), own, home)
     path = submission.write_job_script(body.name, job_script.job_script(wanted))
     given = words[: len(words) - len(line.rest)]
     if body.path is None and line.options:
         given = [one.word for one in line.options if one.name != "wrap"]
     return commands.submit_as_typed((*given, path, *line.rest[1:]))
-
-
-def _program() -> tuple[str, ...]:
-    """Return ckptrun's own words, with an absolute path: a job's PATH may be another."""
-    own = os.path.abspath(sys.argv[0])
-    if os.path.basename(own) == "ckptrun" and os.access(own, os.X_OK):
-        return (own,)
-    return (sys.executable, "-m", "ckptrun")
 
 
 def _submit(call: commands.Call, submission: Submission, *, tested: bool) -> int:
@@ -212,7 +205,7 @@ def _submit(call: commands.Call, submission: Submission, *, tested: bool) -> int
     found = re.search(r"^(?:Submitted batch job )?(\d+)(?:;\S+| on cluster \S+)?$", out, re.MULTILINE)
     if found:
         submission.note_job(found[1])
-    elif tested or parse.submission(code, out, err).answer in (Answer.REFUSED, Answer.LATER):
+    elif tested or answers.submission(code, out, err).answer in (Answer.REFUSED, Answer.LATER, Answer.LIMITED):
         submission.remove()
     return code
 

@@ -12,25 +12,27 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ckptrun.chain import ready
 from ckptrun.chain.home import ChainFolder
 from ckptrun.chain.links import LinkFiles
 from ckptrun.chain.state import stop_mark
 from ckptrun.early import TERM, USR1, USR2, Handlers
-from ckptrun.errors import CkptrunError, TurnTaken
-from ckptrun.link import handover, messages, reason
+from ckptrun.errors import CkptrunError, Stranded, TurnTaken
+from ckptrun.link import foresight, going_back, handover, messages, protocol, reason
 from ckptrun.link import supervision as core
 from ckptrun.link.crew import Crew
 from ckptrun.link.errands import Errands, Procedure
-from ckptrun.link.handover import Handed, Moved, Office, Result
+from ckptrun.link.foresight import Ahead, Ways
+from ckptrun.link.handing import Handing
 from ckptrun.link.job_desk import JobDesk
 from ckptrun.link.one_link import OneLink, Ran, Where, asked_for
 from ckptrun.link.outcome import UNFINISHED_EXIT, Decision, End
+from ckptrun.link.protocol import Conclusion, Duty, Handed, Result, Verdict
 from ckptrun.link.same_job import SameJob
-from ckptrun.link.succession import Verdict, wait_behind
+from ckptrun.link.succession import wait_behind
 from ckptrun.link.times import Times
 from ckptrun.plan import Plan
-from ckptrun.slurm import commands, dependents, parse
-from ckptrun.slurm.dependents import Move
+from ckptrun.slurm import commands, parse
 from ckptrun.slurm.job import Here
 from ckptrun.slurm.parse import JobId, JobRecord, Settings
 from ckptrun.words import Course, Outcome, Reason, Status
@@ -71,20 +73,13 @@ class BatchLink(JobDesk):
         self._link = OneLink(plan, folder, handlers, number, where, verdict.after)
         self._link.started_at = started_at
         self._handlers = handlers
-        self._files = LinkFiles(folder, number + 1)
         self._job_ends_at = self._monotonic(record.end_at)
-        self._start_turn = 0
-        self._handing = False
-        self._handed: Result | None = None
-        self._seen = False
-        self._unwanted = False
-        self._moving = False
-        self._ending = False
-        self._left: tuple[Move, ...] = ()
+        files = LinkFiles(folder, number + 1)
+        self._handing = Handing(here, record, self._link, files, same, settings, errands)
+        self._asked = False
         self._taken_away = False
         self._late: list[int] = []
         self._termed = False
-        self._replaced = False
 
     @property
     def outcome(self) -> Outcome | None:
@@ -93,19 +88,26 @@ class BatchLink(JobDesk):
 
     # --- one link from its turn to its exit
 
-    def run(self) -> int:
-        """Run the link; return our exit code."""
-        try:
-            return self._run()
-        except TurnTaken:
-            messages.say(f"another start has taken over chain {self._folder.id}: nothing is done here")
-            return TurnTaken.exit_code
-
-    def _run(self) -> int:
+    def run(self) -> int | None:
+        """Run the link; return our exit code, None where another has taken our turn: then it is to be judged again."""
         link = self._link
         already = link.already_over() or self._stopped()
-        link.take_start(first=link.number == 1 and self._record.restarts == 0)
-        self._start_turn = link.last_turn
+        try:
+            link.take_start(first=link.number == 1 and self._record.restarts == 0)
+        except TurnTaken:
+            return None
+        except Stranded:
+            self._say_ready()
+            raise
+        try:
+            return self._run(already)
+        except TurnTaken:
+            messages.say(messages.taken_over(self._folder.id))
+            return TurnTaken.exit_code
+
+    def _run(self, already: Decision | None) -> int:
+        link = self._link
+        self._handing.turn = link.last_turn
         if already is not None:
             return link.close(already, None).exit_code
         if self._verdict.fence is not None:
@@ -120,9 +122,10 @@ class BatchLink(JobDesk):
         link.say_start(resumption, link_times, job=str(self._here.job), kill_wait_s=self._settings.kill_wait_s)
         self._say_what_is_missing()
         self._prepare()
+        self._look_ahead()
         # A job that does not come back by itself after a preemption or a lost node has nothing else to go on with.
         if (self._plan.successor or ("checkpoint" if self._record.requeue else "start")) == "start":
-            self.hand_over()
+            self._hand_over()
         policy = core.Policy(
             link_times,
             link.so_far.saves,
@@ -147,7 +150,7 @@ class BatchLink(JobDesk):
         self._note_reason(found)
         end = asked_for(End(Status(None, TERM), new_checkpoint=True), found, ours=True)
         decision = self._settle(self._link.decide(end))
-        return self._link.close(decision, None, turn=decision.outcome is not Outcome.LOST).exit_code
+        return self._link.close(decision, None, turn=protocol.takes_end_turn(decision.outcome)).exit_code
 
     def _stopped(self) -> Decision | None:
         told = self.told_to_stop()
@@ -167,11 +170,32 @@ class BatchLink(JobDesk):
                 "none of them. Its own timer works; write `exec ckptrun ...` as the last line to make the rest right"
             )
 
+    def _look_ahead(self) -> None:
+        """Find out whether the next job could be submitted from here, and say so while there is time to do something about it."""
+        plan, record = self._plan, self._record
+        if plan.max_links == 1:
+            return
+        ways = Ways(plan.continue_with != "requeue", going_back.why_not(record, plan.continue_with), self._ready())
+
+        def found(ahead: Ahead) -> None:
+            for text in foresight.sentences(ahead, ways, record.fields.get("TimeLimit", "")):
+                self._link.record("warned", about="next job", text=text)
+                messages.say(text)
+
+        if not ways.resubmit:
+            found(Ahead())
+            return
+        first = self._link.number == self._link.attempt == 1
+        self._errands.begin(foresight.look_ahead(record, handover.submission(self._handing.office()), first=first), found)
+
+    def _ready(self) -> str:
+        return ready.ready_command(self._folder)
+
     def _prepare(self) -> None:
         try:
-            self._files.prepare(self._script)
+            self._handing.files.prepare(self._script)
         except OSError as error:
-            messages.say(f"no room for the next link in {self._files.path} ({error.strerror}); the training goes on")
+            messages.say(f"no room for the next link in {self._handing.files.path} ({error.strerror}); the training goes on")
 
     @staticmethod
     def _monotonic(unix: float | None) -> float | None:
@@ -192,6 +216,9 @@ class BatchLink(JobDesk):
         def told(record: JobRecord | None) -> None:
             found = self._meaning(record)
             self._note_reason(found)
+            if found.course is Course.REQUEUE and self._asked:
+                self._link.record("warned", about="requeue", text=messages.REQUEUES_ITSELF)
+                messages.say(messages.REQUEUES_ITSELF)
             learned(found, record is not None and record.state in ("RUNNING", "SIGNALING"))
 
         self._errands.begin(self._ask_for_job(), told)
@@ -204,13 +231,14 @@ class BatchLink(JobDesk):
 
     def _note_reason(self, found: Reason) -> None:
         if found.course is not Course.UNKNOWN:
+            self._termed = False  # the next one may mean something else
             self._take("term", reason=found.sentence, course=found.course.value)
 
     def _take(self, kind: str, **facts: object) -> None:
         try:
             self._link.take(kind, **facts)
         except TurnTaken:
-            self._replaced = True
+            self._handing.replaced = True
 
     def _ask_for_job(self) -> Procedure[JobRecord | None]:
         said = yield commands.show_job(self._here.job)
@@ -238,6 +266,11 @@ class BatchLink(JobDesk):
         self._errands.begin(self._ask_for_job(), told)
 
     def hand_over(self) -> None:
+        """Submit the successor: the training was asked."""
+        self._asked = True
+        self._hand_over()
+
+    def _hand_over(self) -> None:
         """Submit the successor, unless a bound or a person says that none may follow, or the job is to be requeued."""
         seconds = time.monotonic() - self._link.started_at
         progress = True if self._link.sees_progress else None
@@ -245,84 +278,14 @@ class BatchLink(JobDesk):
         stop_file = self._plan.stop_file
         stops = stop_file is not None and os.path.exists(stop_file)
         hopeful = hopeful._replace(stop_file=stops, limit_s=seconds, taken_away=self._taken_away)
-        if self._handing or self._plan.continue_with == "requeue" or self.told_to_stop() is not None:
+        if self._handing.begun or self._plan.continue_with == "requeue" or self.told_to_stop() is not None:
             return
         if self._link.decide(hopeful).next:
-            self._begin_handing(0.0)
-
-    def _begin_handing(self, delay_s: float) -> None:
-        self._handing, self._handed = True, None
-        self._errands.begin(self._submission(delay_s), self._told_of_successor)
-
-    def _submission(self, delay_s: float) -> Procedure[Result]:
-        yield from self._same.ask()
-        left_s = self._job_ends_at - time.monotonic() if self._job_ends_at is not None else 0.0
-        yield from self._same.leave_reservation(time.time() + max(left_s, 0.0), messages.say)
-        return (yield from handover.hand_over(self._office(delay_s)))
-
-    def _office(self, delay_s: float = 0.0) -> Office:
-        return Office(
-            self._here.job,
-            self._record.restarts,
-            self._files,
-            self._same.same,
-            self._same.environment,
-            self._start_turn,
-            lambda: self._replaced or self._link.is_replaced(),
-            messages.say,
-            self._settings.min_job_age_s,
-            delay_s,
-            int(self._record.fields.get("JobId", "0")),
-        )
-
-    def _told_of_successor(self, result: Result) -> None:
-        self._handed = result
-        if result.handed is not Handed.QUEUED or result.job is None:
-            return
-        self._link.record("submitted", job=str(result.job), successor=self._link.number + 1)
-        messages.say(f"link {self._link.number + 1} is queued as job {result.job}; it starts when this job is over")
-        if self._unwanted:
-            self.take_back()
-            return
-
-        def looked(found: Result) -> None:
-            self._seen = found.handed is Handed.QUEUED
-            if found.handed is Handed.LOST:
-                messages.say(f"job {result.job} was accepted and is gone: submitting it again")
-                self._begin_handing(0.0)
-            if self._seen and not self._ending:
-                self._begin_moving(found)
-
-        self._errands.begin(handover.first_look(self._office(), result.job), looked)
-
-    def _begin_moving(self, found: Result) -> None:
-        if found.job is not None:
-            self._moving = True
-            self._errands.begin(handover.move_dependents(self._office(), found.job, found.lines), self._told_of_dependents)
-
-    def _told_of_dependents(self, result: Moved) -> None:
-        self._moving = False
-        for move in result.moved:
-            self._link.record("dependent_moved", job=move.job, expression=move.expression)
-            messages.say(f"job {move.job} waits for the next link now: {move.expression}")
-        known = {move.job for move in self._left}
-        for move in result.left:
-            if move.job not in known:
-                messages.say(dependents.left_behind(move, self._here.job, self._handed.job if self._handed else None))
-        self._left = result.left
+            self._handing.begin(0.0, self._job_ends_at)
 
     def take_back(self) -> None:
         """Cancel the successor that waits; one that is just being submitted is cancelled as soon as it is known."""
-        self._unwanted = True
-        if self._handing and self._handed is None:
-            return
-        if self._files.intended_at is not None:
-            self._errands.begin(handover.take_back(self._office()), self._say_taken_back)
-
-    def _say_taken_back(self, jobs: tuple[str, ...]) -> None:
-        for job in jobs:
-            messages.say(f"job {job}, the next link, is cancelled")
-            self._link.record("taken_back", job=job)
+        self._handing.take_back()
 
     def told_to_stop(self) -> Reason | None:
         """Return that `ckptrun chain stop` was said, if it was."""
@@ -334,9 +297,10 @@ class BatchLink(JobDesk):
 
     def _finish(self, ran: Ran) -> int:
         link = self._link
+        self._handing.over = True
         ran = self._find_out(ran)
         while True:
-            decision = link.decide(ran.end._replace(replaced=ran.end.replaced or self._replaced))
+            decision = link.decide(ran.end._replace(replaced=ran.end.replaced or self._handing.replaced))
             if decision.outcome is not Outcome.COMPLETE:
                 link.stop_leftovers(self, self._note_late)
             decision = self._settle(decision)
@@ -347,8 +311,8 @@ class BatchLink(JobDesk):
             messages.say(decision.why)
             return decision.exit_code
         self._errands.abandon()
-        self._files.clear_away()
-        return link.close(decision, ran, turn=decision.outcome is not Outcome.LOST).exit_code
+        self._handing.files.clear_away()
+        return link.close(decision, ran, turn=protocol.takes_end_turn(decision.outcome)).exit_code
 
     def _find_out(self, ran: Ran) -> Ran:
         """Return the end with the reason for which the training was told to end, by us or by Slurm before us."""
@@ -399,9 +363,14 @@ class BatchLink(JobDesk):
             decision = stopped
         if decision.next:
             return self._requeue(decision) if self._plan.continue_with == "requeue" else self._secure(decision)
-        if decision.outcome is Outcome.COMPLETE:
+        duty = protocol.duty(decision.outcome)
+        if decision.outcome is Outcome.REQUEUED:
+            self._await_answer()
+            if logs := str(self._move_logs_away()):
+                messages.say(f"the job's next start begins its log anew{logs}")
+        elif duty is Duty.LET_GO:
             self._let_go_now()
-        elif decision.outcome in (Outcome.CANCELLED, Outcome.STOPPED, Outcome.FAILED):
+        elif duty is Duty.TAKEN_BACK:
             self._take_back_now()
         return decision
 
@@ -414,98 +383,109 @@ class BatchLink(JobDesk):
                 return self._stranded("the controller did not take the next job in time")
             if result.handed is Handed.QUEUED and result.job is not None:
                 result = self._last_look(result.job) or result
-            if result.handed in (Handed.QUEUED, Handed.SILENT):
+            found = protocol.conclusion(result.handed)
+            if found is Conclusion.CONTINUED:
                 return self._released(decision)
-            if result.handed is Handed.CANCELLED:
+            if found is Conclusion.STOPPED:
                 return Decision(Outcome.STOPPED, False, 75, "its successor was cancelled")
-            if result.handed is Handed.NOT_OURS:
-                return Decision(Outcome.REPLACED, False, 75, "this job is not this chain's any more")
-            if result.handed is Handed.NEVER:
+            if found is Conclusion.REPLACED:
+                return self._not_ours()
+            if found is Conclusion.NEVER:
                 self._take_back_now()
                 return self._stranded(f"the next job would never start: {result.said}")
-            if result.handed is Handed.REFUSED:
+            if found is Conclusion.REQUEUE:
                 return self._requeue(decision, f"sbatch: {result.said}")
-            self._handing, self._handed = False, None
+            self._handing.forget()
         return self._stranded("the next job was accepted and lost again and again")
 
     def _last_look(self, successor: JobId) -> Result | None:
         """Look at the successor, and move who has come to wait for this job since the last look."""
-        self._ending = True
-        self._wait_until(lambda: not self._moving)
-        found: Result | None = self._wait_for(handover.confirm(self._office(), successor, seen=self._seen))
+        self._handing.ending = True
+        self._wait_until(lambda: not self._handing.moving)
+        found: Result | None = self._wait_for(handover.confirm(self._handing.office(), successor, seen=self._handing.seen))
         if found is not None and found.handed is Handed.QUEUED:
-            self._begin_moving(found)
-            self._wait_until(lambda: not self._moving)
+            self._handing.move(found)
+            self._wait_until(lambda: not self._handing.moving)
         return found
 
     def _released(self, decision: Decision) -> Decision:
         """Return the decision to go on; where a job still waits for this one, with an exit code that releases no `afterok`."""
-        if not self._left and not self._moving:
+        if not self._handing.left and not self._handing.moving:
             return decision
-        who = ", ".join(f"job {move.job}" for move in self._left) or "a job"
+        who = ", ".join(f"job {move.job}" for move in self._handing.left) or "a job"
         why = f"{decision.why}; {who} still waits for this job and not for the chain, hence exit code {UNFINISHED_EXIT}"
         return decision._replace(exit_code=UNFINISHED_EXIT, why=why)
 
     def _result_of_handing(self, decision: Decision) -> Result | None:
-        if not self._handing:
-            self._begin_handing(decision.delay_s)
-        self._wait_until(lambda: self._handed is not None)
-        return self._handed
+        if not self._handing.begun:
+            self._handing.begin(decision.delay_s, self._job_ends_at)
+        self._wait_until(lambda: not self._handing.under_way())
+        return self._handing.result
 
     def _requeue(self, decision: Decision, because: str = "") -> Decision:
-        if because and (self._plan.continue_with == "resubmit" or not self._record.requeue):
-            return self._stranded(because)
+        if (never := going_back.why_not(self._record, self._plan.continue_with)) is not None:
+            return self._stranded(f"{because}; {never}" if because else never)
+        if self._wait_for(handover.may_come_back(self._handing.office()), in_spite_of_term=True) is False:
+            return self._not_ours()
         if because:
             messages.say(f"{because}; this job is requeued instead")
-        log = self._move_log_away()
-        result = self._wait_for(handover.requeue(self._here.job), in_spite_of_term=True)
+        logs = self._move_logs_away()
+        asked = going_back.requeue(self._here.job, given_up=self._handing.files.job is not None)
+        result = self._wait_for(asked, in_spite_of_term=True)
         if result is not None and result.handed is Handed.QUEUED:
-            messages.say(f"this job is requeued: it waits two minutes before it runs again{log}")
+            messages.say(f"this job is requeued: {foresight.REQUEUE_COSTS}; {self._ready()} lets it start at once{logs}")
             self._late.clear()
             return Decision(Outcome.REQUEUED, False, 0, decision.why)
+        logs.back()
         return self._stranded(f"{because}; scontrol requeue: {result.said if result else 'no answer'}".lstrip("; "))
 
-    def _move_log_away(self) -> str:
-        """A requeued job begins its log anew, and with it ours would be gone."""
-        path = self._record.fields.get("StdOut", "")
-        if not os.path.isfile(path) or os.environ.get("SLURM_OPEN_MODE") == "a":
-            return ""
-        kept = f"{path}.attempt-{self._link.attempt}"
-        try:
-            os.rename(path, kept)
-        except OSError:
-            return ""
-        return f"; its log so far is {kept}"
+    def _not_ours(self) -> Decision:
+        return Decision(Outcome.REPLACED, False, UNFINISHED_EXIT, "this job is not this chain's any more")
+
+    def _move_logs_away(self) -> going_back.Logs:
+        appended = os.environ.get("SLURM_OPEN_MODE") == "a"
+        return going_back.move_logs_away(self._record.fields, self._link.attempt, appended=appended)
 
     def _stranded(self, why: str) -> Decision:
-        return Decision(Outcome.STRANDED, False, 75, why)
+        self._say_ready()
+        return Decision(Outcome.STRANDED, False, UNFINISHED_EXIT, why)
+
+    def _say_ready(self) -> None:
+        line = self._ready()
+        ready.keep(self._folder, line)
+        messages.say(f"this chain is stranded. Where sbatch works, this goes on: {line}")
 
     def _let_go_now(self) -> None:
         """Cancel the successor of a link that completed the chain, unless somebody waits for it."""
-        self._ending = True
+        self._handing.ending = True
         if not self._know_successor():
             return
-        self._wait_until(lambda: not self._moving)
-        jobs, left = self._wait_for(handover.let_go(self._files.script, self._files.chain)) or ((), ())
-        self._say_taken_back(jobs)
+        self._wait_until(lambda: not self._handing.moving)
+        jobs, left = self._wait_for(handover.let_go(self._handing.office())) or ((), ())
+        self._handing.say_taken_back(jobs)
         for job in left:
             messages.say(f"job {job}, the next link, stays in the queue, because others wait for it: it will end at once with 0")
             self._link.record("left_to_release", job=job)
 
+    def _await_answer(self) -> None:
+        """Wait for what becomes of a submission under way: our next attempt must not find one of which nobody knows."""
+        until = time.monotonic() + min(10.0, self._settings.kill_wait_s / 2)
+        self._errands.wait_until(lambda: not self._handing.under_way(), self._handlers, self._note_late, until)
+
     def _know_successor(self) -> bool:
         """Wait until a submission under way was answered; return whether there may be a successor."""
-        if self._files.intended_at is None and not self._handing:
+        if self._handing.files.intended_at is None and not self._handing.begun:
             return False
-        if self._handing and self._handed is None:
-            self._unwanted = True
-            self._wait_until(lambda: self._handed is not None)
+        if self._handing.under_way():
+            self._handing.unwanted = True
+            self._wait_until(lambda: not self._handing.under_way())
         return True
 
     def _take_back_now(self) -> None:
         if not self._know_successor():
             return
-        jobs = self._wait_for(handover.take_back(self._office()))
-        self._say_taken_back(jobs or ())
+        jobs = self._wait_for(handover.take_back(self._handing.office()))
+        self._handing.say_taken_back(jobs or ())
 
     def _wait_for(self, procedure: Procedure[Any], *, in_spite_of_term: bool = False) -> Any:
         """Run a procedure while nothing is supervised; None where our time was over, or a SIGTERM came, before it ended."""

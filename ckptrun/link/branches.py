@@ -25,9 +25,17 @@ class Branches:
         """Return the pids of our own living descendants."""
         return process_tree.pids(self._apart())
 
-    def open_for_writing(self, folders: tuple[str, ...]) -> frozenset[str]:
-        """Return the files below `folders` that a descendant has open for writing."""
-        return process_tree.open_for_writing(folders, self._apart())
+    def may_live(self) -> bool:
+        """Return whether there may be descendants at all: without a child, orphans that came to us included, there are none."""
+        return child.has_children()
+
+    def open_for_writing(self, folders: tuple[str, ...], *, just_heard: bool = False) -> frozenset[str]:
+        """Return the files below `folders` that a descendant has open for writing.
+
+        `just_heard`: those who live were read a moment ago, by `listen`; reading them again would cost as much as all the rest.
+        """
+        by = [process.pid for process in self._seen.processes] if just_heard else self.pids()
+        return process_tree.open_for_writing(folders, by)
 
     def _apart(self) -> frozenset[int]:
         return self._desk.pids() if self._desk is not None else frozenset()

@@ -121,6 +121,15 @@ def reap() -> tuple[Reaped, ...]:
     return tuple(found)
 
 
+def has_children() -> bool:
+    """Return whether this process has any child, dead ones that were not reaped included."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
 def send(pid: int, number: int) -> bool:
     """Send a signal; return False where the process is gone or not ours."""
     try:

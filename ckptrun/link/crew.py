@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ckptrun.chain import jobs, liveness
-from ckptrun.chain.turns import Turn, Turns
+from ckptrun.chain.ledger import Turn
+from ckptrun.chain.turns import Turns
 from ckptrun.errors import CkptrunError, TurnTaken
 from ckptrun.link.errands import Pause, Procedure
 from ckptrun.link.relay import Lead

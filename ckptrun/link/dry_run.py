@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from ckptrun import durations
 from ckptrun.chain import claims, home
 from ckptrun.chain.history import read_events
+from ckptrun.chain.ledger import final_outcome, highest_link
 from ckptrun.chain.model import ChainSoFar, so_far
-from ckptrun.chain.state import final_outcome, highest_link, why_live
+from ckptrun.chain.state import why_live
 from ckptrun.chain.turns import Turns
 from ckptrun.link import membership, messages
 from ckptrun.link.target import announce
@@ -88,6 +89,8 @@ def _resuming(plan: Plan, newest: Checkpoint | None, link: int, known: ChainSoFa
     command = plan.command
     if resumes and plan.resume_flag:
         command += resume_words(plan.resume_flag, checkpoint=newest.path if newest else "", link=link, chain="CHAIN")
+    if newest is None and plan.checkpoints and known.seen_whole and not plan.fresh:
+        return "would not train: no whole checkpoint stands, although this chain has seen one"
     origin = messages.checkpoint(newest) if newest else ("no checkpoint seen" if plan.checkpoints else "--checkpoint is not given")
     return f"would run: {shlex.join(command)}\nresuming: {'yes' if resumes else 'no'} ({origin})"
 

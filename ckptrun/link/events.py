@@ -31,7 +31,8 @@ class ChildStarted(NamedTuple):
 class ChildExited(NamedTuple):
     """The training command has ended.
 
-    `left`: somebody who was asked, or sent TERM, still lives. `sight` is a last look at the checkpoints, if there are any.
+    `left`: somebody who was asked, or sent TERM, still lives, or one whom the training left behind writes a checkpoint. `sight` is
+    a last look at the checkpoints, if there are any.
     """
 
     at: float
@@ -41,7 +42,7 @@ class ChildExited(NamedTuple):
 
 
 class TreeEnded(NamedTuple):
-    """The last one who was asked, or sent TERM, is gone; `sight` as in ChildExited."""
+    """The last one for whom the link waits is gone, or has written its checkpoint; `sight` as in ChildExited."""
 
     at: float
     sight: Sight | None = None
@@ -72,10 +73,11 @@ class Looked(NamedTuple):
 
 
 class Listened(NamedTuple):
-    """The process tree and the mailbox were read: what the training can be told now."""
+    """The process tree and the mailbox were read: what the training can be told now; `sight` is a look made in that moment."""
 
     at: float
     hearing: Hearing
+    sight: Sight | None = None
 
 
 class Delivered(NamedTuple):
@@ -148,7 +150,7 @@ Event = (
 
 
 class Listen(NamedTuple):
-    """Read the process tree and the mailbox; answer with Listened."""
+    """Read the process tree and the mailbox, and look at the checkpoints; answer with Listened."""
 
 
 class SignalTraining(NamedTuple):

@@ -13,12 +13,13 @@ from ckptrun import __version__
 from ckptrun.chain import claims, home, jobs, submissions
 from ckptrun.chain.history import History, read_events
 from ckptrun.chain.home import ChainFolder
+from ckptrun.chain.ledger import Turn, final_outcome, highest_link
 from ckptrun.chain.links import LinkFiles
-from ckptrun.chain.state import final_outcome, highest_link, why_live
-from ckptrun.chain.turns import Turn, Turns
+from ckptrun.chain.state import why_live
+from ckptrun.chain.turns import Turns
 from ckptrun.early import HUP, INT, TERM, Handlers
 from ckptrun.errors import CkptrunError, Refused, Stranded, TurnTaken
-from ckptrun.link import messages, relay, same_job, succession
+from ckptrun.link import messages, new_script, protocol, relay, same_job, succession
 from ckptrun.link.batch import BatchLink
 from ckptrun.link.crew import Crew, exit_code, lead_of
 from ckptrun.link.dry_run import InJob, describe_in_job
@@ -26,13 +27,17 @@ from ckptrun.link.errands import Errands, Pause, Procedure
 from ckptrun.link.job_desk import JobDesk
 from ckptrun.link.one_link import Where
 from ckptrun.link.people import live_job
+from ckptrun.link.protocol import Evidence, Verdict
 from ckptrun.link.same_job import SameJob
-from ckptrun.link.succession import Place, Verdict
-from ckptrun.plan import Plan, from_json, to_json
+from ckptrun.link.succession import Place
+from ckptrun.plan import Plan, from_json, overridden, to_json
 from ckptrun.slurm import commands, environment, fidelity, parse, sbatch_options
 from ckptrun.slurm.job import Here, has_clients
 from ckptrun.slurm.parse import JobRecord, Queued, Settings
 from ckptrun.words import Outcome
+
+# How often a start is judged, five seconds apart: another node's turn may stay unseen as long as NFS keeps a listing, a minute.
+_JUDGEMENTS = 13
 
 
 class _EndedBySignal(Exception):
@@ -149,7 +154,7 @@ class Inside:
         else:
             events = tuple(read_events(place.folder.events)[0])
             chain = f"{place.folder.id}; this job is its link {place.link}"
-            plan = from_json((place.folder.facts() or {}).get("plan") or {})._replace(command=self._plan.command)
+            plan = _plan_of(place.folder)._replace(command=self._plan.command)
         script = self._ask(_once(commands.batch_script(self._here.job))).out if record.batch else ""
         if place.folder is None:
             same = self._ask(same_job.find_out(self._here, record, script, plan.command, self._typed(record))).same
@@ -183,16 +188,33 @@ class Inside:
         if place.folder is None:
             return self._begin(place)
         base = environment.base_of(os.environ) or self._noted_base(place.folder, place.link)
-        verdict: Verdict = self._ask(succession.judge(place, self._here, base))
-        self._tell_of_predecessor(place, verdict)
-        if not verdict.go:
-            messages.say(verdict.why)
-            return verdict.exit_code
-        self._enter(place.folder, place)
-        facts = place.folder.facts() or {}
-        # Options as link 1 resolved them hold for the chain; the command is always this job's own.
-        plan = from_json(facts.get("plan") or {})._replace(command=self._plan.command, chain=None)
-        return self._run(plan, place, place.folder, verdict, facts)
+        for _ in range(_JUDGEMENTS):
+            verdict: Verdict = self._ask(succession.judge(place, self._here, base))
+            self._tell_of_predecessor(place, verdict)
+            if not verdict.go:
+                messages.say(verdict.why)
+                return verdict.exit_code
+            self._try_to_enter(place.folder, place)
+            facts = place.folder.facts() or {}
+            # Options as link 1 resolved them hold for the chain; the command is always this job's own.
+            plan = _plan_of(place.folder)._replace(command=self._plan.command, chain=None)
+            code = self._run(plan, place, place.folder, verdict, facts)
+            if code is not None:
+                return code
+            # A turn came meanwhile: a last word of one that is over, or one that this node does not see yet.
+            self._ask(_pause())
+        return self._taken_over(place.folder)
+
+    @staticmethod
+    def _taken_over(folder: ChainFolder) -> int:
+        messages.say(messages.taken_over(folder.id))
+        return TurnTaken.exit_code
+
+    def _try_to_enter(self, folder: ChainFolder, place: Place) -> None:
+        try:
+            self._enter(folder, place)
+        except OSError:  # it only helps people to name the chain by this job; whether there is room the turn will tell
+            messages.detail(f"job {self._here.job} cannot be entered in {self._home}")
 
     def _noted_base(self, folder: ChainFolder, link: int) -> int:
         """Return the base of a job that its submitter has noted: with `--export-file` no variable of ours arrives."""
@@ -215,16 +237,14 @@ class Inside:
         verdict: Verdict,
         facts: dict[str, Any],
         same: SameJob | None = None,
-    ) -> int:
+    ) -> int | None:
         slurm = facts.get("slurm") or {}
         if same is None:
             same = same_job.of_link(fidelity.from_json(slurm.get("same") or {}, os.getcwd()), slurm.get("array") or {})
         settings = Settings(**slurm["settings"]) if slurm.get("settings") else Settings()
-        with open(folder.script, encoding="utf-8", errors="surrogateescape") as file:
-            script = file.read()
         link = BatchLink(
             *(plan, folder, self._handlers, self._here, place.record, place.link),
-            *(verdict, same, script, settings, self._errands, self._started_at),
+            *(verdict, same, new_script.of_link(folder, place.link), settings, self._errands, self._started_at),
             crew=self._crew,
         )
         try:
@@ -257,6 +277,7 @@ class Inside:
         if joined is not None and final_outcome(Turns(joined.turns).read()) == "complete":
             messages.say(f"chain {joined.id} is complete; nothing is started. Another --chain NAME begins a new one")
             return 0
+        self._refuse_a_training_that_submits_itself(place.record)
         same: SameJob = self._ask(
             same_job.find_out(self._here, place.record, script, self._plan.command, self._typed(place.record))
         )
@@ -276,7 +297,23 @@ class Inside:
                 f"another ckptrun leads job {self._here.job}. Put the second training into a job of its own, or start it below the "
                 "first one's command"
             )
-        return self._run(self._plan, place, folder, Verdict(True), folder.facts() or {}, same)
+        code = self._run(self._plan, place, folder, Verdict(True), folder.facts() or {}, same)
+        return code if code is not None else self._taken_over(folder)
+
+    def _refuse_a_training_that_submits_itself(self, record: JobRecord) -> None:
+        """Refuse the script of a chain that lives when its own training has submitted it: the chain would go on twice.
+
+        The variables of a training alone prove nothing: one that submits another script begins another chain.
+        """
+        folder = ChainFolder(os.path.dirname(os.environ.get("CKPTRUN_MAILBOX", "")))
+        if folder.id != os.environ.get("CKPTRUN_CHAIN") or claims.recall_command(self._home, self._key(record)) != folder.id:
+            return
+        known = home.open_chain(self._home, folder.id)
+        if known is not None and final_outcome(Turns(known.turns).read()) is None and (living := self._why_live(known)) is not None:
+            raise Refused(
+                f"the training of chain {known.id} has submitted its own script again, and that chain goes on by itself: {living}. "
+                "Take the sbatch out of the training"
+            )
 
     def _tell_of_its_like(self, record: JobRecord) -> None:
         """Name a living chain of the same script, arguments and folder, where no checkpoint path tells the two apart."""
@@ -363,8 +400,10 @@ class Inside:
         self._claim(folder)
         place = Place(place.record, folder, link)
         self._enter(folder, place)
-        verdict = Verdict(True, after=resumed.number)
-        return self._run(self._plan, place, folder, verdict, folder.facts() or {})
+        known = Evidence(folder.id, link, str(self._here.job), place.record.restarts, self._here.node, resumed.number, turns)
+        verdict = Verdict(True, after=resumed.number, fence=protocol.fence(known))
+        code = self._run(self._plan, place, folder, verdict, folder.facts() or {})
+        return code if code is not None else self._taken_over(folder)
 
     def _enter(self, folder: ChainFolder, place: Place) -> bool:
         """Enter this job as its link; return False where another process of the job was first."""
@@ -406,6 +445,12 @@ class Inside:
         while (queue := self._ask(_queue())) is None:
             self._ask(_pause())
         return live_job(folder, queue)
+
+
+def _plan_of(folder: ChainFolder) -> Plan:
+    """Return the chain's options as they hold now."""
+    turns = Turns(folder.turns).read()
+    return from_json(overridden((folder.facts() or {}).get("plan") or {}, (turn.facts for turn in turns)))
 
 
 def _once(call: commands.Call) -> Procedure[commands.Said]:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from ckptrun import __version__
 from ckptrun.chain import claims, home
 from ckptrun.chain.home import ChainFolder
-from ckptrun.chain.state import final_outcome, highest_link, why_live
+from ckptrun.chain.ledger import final_outcome, highest_link
+from ckptrun.chain.state import why_live
 from ckptrun.chain.turns import Turns
 from ckptrun.errors import CkptrunError, Refused
 from ckptrun.link import messages

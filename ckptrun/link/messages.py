@@ -42,10 +42,10 @@ def size(number: float) -> str:
     return f"{number:.1f} TB"
 
 
-def checkpoint(found: Checkpoint) -> str:
-    """Return a checkpoint in a few words: path, verdict, size."""
+def checkpoint(found: Checkpoint, note: str = "") -> str:
+    """Return a checkpoint in a few words: path, verdict, size, and a note about it."""
     verdict = "not checked" if found.verdict is Verdict.NOT_CHECKED else "whole"
-    return f"{os.path.relpath(found.path)} ({verdict}, {size(found.size)})"
+    return f"{os.path.relpath(found.path)} ({verdict}, {size(found.size)}{f', {note}' if note else ''})"
 
 
 def starting(
@@ -57,23 +57,24 @@ def starting(
     sees: bool,
     bound: int | None,
     now: float,
+    who: str = "it",
 ) -> str:
     """Return the line at the start: chain, link, resuming from what, when it will ask.
 
     `resumption` is whether the start resumes, from which checkpoint, and a note about that; `bound` is how many links there may
-    be where nobody can see whether the chain gets anywhere, else None.
+    be where nobody can see whether the chain gets anywhere, else None; `who` is who will be asked, as far as the command says.
     """
     origin = f"link {link} of {chain}, {_origin(resumption, sees=sees)}"
     if times is None:
         return f"{origin}; no time limit"
-    line = f"{origin}; {will_ask(times, now)}"
+    line = f"{origin}; {will_ask(times, now, who)}"
     return line if bound is None else f"{line}; at most {bound} links: no --checkpoint, progress cannot be seen"
 
 
 def _origin(resumption: tuple[bool, Checkpoint | None, str], *, sees: bool) -> str:
     resumes, found, note = resumption
     if found is not None:
-        return f"resuming from {checkpoint(found)}{note}"
+        return f"resuming from {checkpoint(found, note)}"
     if sees:
         return "nothing to resume from yet, starting fresh"
     return "resuming (no --checkpoint: from what, only the training knows)" if resumes else "starting"
@@ -86,12 +87,12 @@ def rehearsing(start: int, resumption: tuple[bool, Checkpoint | None, str], time
     return f"start {start} of 2, {origin}; will ask it to save after {after}, as if a limit of {limit} were near"
 
 
-def will_ask(times: Times, now: float | None = None) -> str:
+def will_ask(times: Times, now: float | None = None, who: str = "it") -> str:
     """Return when the training will be asked, and why then."""
     at = time.time() + times.ask_at - (time.monotonic() if now is None else now)
     clock = time.strftime("%H:%M:%S", time.localtime(at))
     return (
-        f"will ask it to save at {clock}, {durations.show(times.margin_s)} before its {durations.show(times.limit_s)} are over "
+        f"will ask {who} to save at {clock}, {durations.show(times.margin_s)} before its {durations.show(times.limit_s)} are over "
         f"({times.why})"
     )
 
@@ -106,11 +107,22 @@ def told(targets: Sequence[Target]) -> str:
     )
 
 
+def little_room(where: str, free_bytes: int | None, free_files: int | None, saved: Checkpoint) -> str:
+    """Return the warning that the next save may not fit, with what is left and what the last checkpoint has."""
+    left = [size(free_bytes)] if free_bytes is not None else []
+    left += [f"{free_files} files"] if free_files is not None and free_files < len(saved.parts) else []
+    count = f" in {len(saved.parts)} files" if len(saved.parts) > 1 else ""
+    return (
+        f"the next save may not fit: {where} has {' and '.join(left)} left, and {os.path.relpath(saved.path)} has "
+        f"{size(saved.size)}{count}. Make room now; older checkpoints can go"
+    )
+
+
 def limit_too_short(times: Times) -> str:
     """Return the advice for a limit under which a save does not fit into half of it."""
     needed_s = times.needed_limit_s or 0.0
     return (
-        f"{times.why}: a limit of {durations.show(times.limit_s)} leaves too little for the training. "
+        f"the margin is {times.why}: a limit of {durations.show(times.limit_s)} leaves too little for the training. "
         f"--time-limit {_round_up(needed_s)} or more would do"
     )
 
@@ -137,3 +149,15 @@ def how_to_go_on(chain: str, decision: Decision, in_job: bool) -> str:
     if in_job:
         return f"`ckptrun chain resume {chain}` goes on; {story}"
     return f"The same command again goes on; {story}"
+
+
+def taken_over(chain: str) -> str:
+    """Return that another start of the chain was first."""
+    return f"another start has taken over chain {chain}: nothing is done here"
+
+
+REQUEUES_ITSELF = (
+    "the job is requeued while the training saves: Slurm goes on with it, and no other job is submitted. If it is the training "
+    "that requeues it (Lightning does, unless it has plugins=[SLURMEnvironment(auto_requeue=False)]; so does submitit), leave that "
+    "to ckptrun: a requeue costs 121 s, a new job about one"
+)

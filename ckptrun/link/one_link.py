@@ -25,8 +25,9 @@ from ckptrun.link import supervision as core
 from ckptrun.link.desk import Desk
 from ckptrun.link.outcome import Decision, End, decide
 from ckptrun.link.post import Post
-from ckptrun.link.resuming import Resumption, find_resumption, keep_copies
+from ckptrun.link.resuming import Resumption, find_resumption, keep_copies, warn_of_room
 from ckptrun.link.supervisor import Ended, Eyes, Supervisor
+from ckptrun.link.target import subject
 from ckptrun.link.times import Times, times
 from ckptrun.plan import Plan, resume_words
 from ckptrun.words import Checkpoint, Outcome, Reason, Status
@@ -172,7 +173,9 @@ class OneLink:
     def _start_line(self, resumption: Resumption, link_times: Times | None, now: float) -> str:
         sees = bool(self.plan.checkpoints)
         bound = None if self.sees_progress else self.plan.bound(sees_progress=False)
-        return messages.starting(self.folder.id, self.number, resumption, link_times, sees=sees, bound=bound, now=now)
+        return messages.starting(
+            self.folder.id, self.number, resumption, link_times, sees=sees, bound=bound, now=now, who=subject(self.plan.command)
+        )
 
     # --- the training
 
@@ -199,6 +202,7 @@ class OneLink:
             self.record,
             self.is_replaced,
             self._keep_copies,
+            lambda saved: warn_of_room(saved, self.record),
             desk,
             self.post,
             crew.size if crew is not None else 0,
@@ -289,13 +293,13 @@ class OneLink:
         self.outcome = decision.outcome
         self._record_end(decision, ran)
         if turn:
-            self._end_turn(decision.outcome)
+            self._end_turn(decision.outcome, trained=ran is not None)
         if not silent:
             messages.say(self._last_line(decision, ran.seconds if ran else 0.0))
         return decision
 
-    def _end_turn(self, outcome: Outcome) -> None:
-        facts = {"link": self.number, "attempt": self.attempt, "outcome": outcome.value}
+    def _end_turn(self, outcome: Outcome, *, trained: bool) -> None:
+        facts = {"link": self.number, "attempt": self.attempt, "outcome": outcome.value, "trained": trained}
         try:
             if self._prepared is not None:
                 turn = self.turns.take_prepared(self._prepared, "end", facts, after=self.last_turn)
@@ -327,6 +331,7 @@ class OneLink:
             checkpoint=newest.path if newest else None,
             step=_step(newest, ran),
             size=newest.size if newest else None,
+            ended_at=round(time.time(), 3),
         )
 
     def _last_line(self, decision: Decision, seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 from ckptrun.words import Process
 
@@ -68,10 +69,10 @@ def _signals(mask: str) -> frozenset[int]:
     return frozenset(number for number in range(1, 65) if bits >> (number - 1) & 1)
 
 
-def open_for_writing(folders: tuple[str, ...], apart: frozenset[int] = _NOBODY) -> frozenset[str]:
-    """Return the files below `folders` that a process of the tree has open for writing."""
+def open_for_writing(folders: tuple[str, ...], by: Iterable[int]) -> frozenset[str]:
+    """Return the files below `folders` that one of these processes has open for writing."""
     prefixes = tuple(os.path.realpath(folder) for folder in folders)
-    return frozenset(path for pid in pids(apart) for path in _written_by(pid, prefixes))
+    return frozenset(path for pid in by for path in _written_by(pid, prefixes))
 
 
 def _written_by(pid: int, prefixes: tuple[str, ...]) -> list[str]:

@@ -107,7 +107,9 @@ def run_relay(command: tuple[str, ...], lead: Lead, environment: dict[str, str],
     now = time.monotonic()
     policy = core.Policy(_times(lead, now), start_at=now, relays=True)
     desk = RelayDesk(lead, lambda: root[0])
-    supervisor = Supervisor(policy, handlers, None, (), lead.wanted, record, lambda: False, lambda: None, desk)
+    supervisor = Supervisor(
+        policy, handlers, None, (), lead.wanted, record, lambda: False, lambda: None, lambda _saved: False, desk
+    )
     status = supervisor.run(start).state.status or Status(0, None)
     say(lead, "status", code=status.code, signal=status.signal)
     return status

@@ -14,6 +14,14 @@ from ckptrun.link import messages
 from ckptrun.plan import Plan
 from ckptrun.words import Checkpoint
 
+_AT_ONCE_S = 1.0
+
+
+# How long a temporary must not have been written to where another program, not this chain, may be its writer.
+_LEFT_FOR_S = 60.0
+# A file's time may be that much in the future: it is of the file server's clock.
+_CLOCKS_S = 300.0
+
 
 class Resumption(NamedTuple):
     """Whether a start resumes, from which checkpoint, and a note about it for the start line."""
@@ -47,6 +55,7 @@ def _find(plan: Plan, chain: str, link: int, known: ChainSoFar, record: Callable
 
     if plan.fresh and known.starts_in_all == 0:
         _start_fresh(plan, chain, record)
+    _set_leftovers_aside(plan, link, known, record)
     newest, truncated = newest_whole(plan.checkpoints)
     for cut in truncated:
         _set_aside(plan, cut, link, record)
@@ -65,8 +74,17 @@ def _find(plan: Plan, chain: str, link: int, known: ChainSoFar, record: Callable
 
 
 def _note(newest: Checkpoint, known: ChainSoFar) -> str:
-    age = f", saved {durations.show(max(time.time() - newest.at, 0.0))} ago"
-    return age if known.starts_in_all else f"{age}, older than this chain"
+    last = known.last
+    ago = f"saved {durations.show(max(time.time() - newest.at, 0.0))} ago"
+    if last is None:
+        return f"{ago}, older than this chain"
+    link = f"link {last.link}" if last.attempt == 1 else f"attempt {last.attempt} of link {last.link}"
+    if last.ended_at is None:
+        return f"{ago}, {link} died without a word"
+    before_s = last.ended_at - newest.at
+    if abs(before_s) < _AT_ONCE_S:  # clocks of two nodes, and what a file system makes of a time, differ by that much
+        return f"saved as {link} ended"
+    return f"saved {durations.show(abs(before_s))} {'before' if before_s > 0 else 'after'} {link} ended"
 
 
 def _start_fresh(plan: Plan, chain: str, record: Callable[..., None]) -> None:
@@ -85,6 +103,20 @@ def _set_aside(plan: Plan, cut: Checkpoint, link: int, record: Callable[..., Non
     record("set_aside", path=cut.path, to=place)
 
 
+def _set_leftovers_aside(plan: Plan, link: int, known: ChainSoFar, record: Callable[..., None]) -> None:
+    """Set aside what writers have left that died: all of it where the chain's own were the last, else what is old enough."""
+    from ckptrun.checkpoints.set_aside import set_leftovers_aside
+
+    until = time.time() + _CLOCKS_S if known.starts_in_all else time.time() - _LEFT_FOR_S
+    for root in plan.checkpoints:
+        names = set_leftovers_aside(root, link, until)
+        if names:
+            place = f"{root.rstrip('/')}.set-aside/link-{link}"
+            what = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+            messages.say(f"left behind by a save that never ended: {what}, set aside to {os.path.relpath(place)}")
+            record("set_aside", path=None, to=place, leftovers=names[:10])
+
+
 def _bring_back(plan: Plan, chain: str, record: Callable[..., None], *, missing: bool) -> Checkpoint | None:
     from ckptrun.checkpoints.in_place import bring_back
 
@@ -95,6 +127,19 @@ def _bring_back(plan: Plan, chain: str, record: Callable[..., None], *, missing:
             record("restored", path=found.path, copy=None)
             return found
     return None
+
+
+def warn_of_room(saved: Checkpoint, record: Callable[..., None]) -> bool:
+    """Say where the next save may not fit beside the last; return whether that was said."""
+    from ckptrun.checkpoints.room import too_little
+
+    room = too_little(saved)
+    if room is None:
+        return False
+    text = messages.little_room(room.where, room.free_bytes, room.free_files, saved)
+    messages.say(text)
+    record("warned", about="room", text=text)
+    return True
 
 
 def keep_copies(plan: Plan, chain: str, record: Callable[..., None]) -> None:

@@ -9,7 +9,7 @@ Rules that it keeps, whatever the history of events:
 - TERM and KILL are never sent before their time, nor before the training was given the chance that was promised.
 - No signal is sent while a checkpoint is being written, except KILL at the very end, and no second ask within one save.
 - No save is asked for that cannot be whole in what is left.
-- A link ends once.
+- A link ends once, and not while somebody whom the training left behind writes a checkpoint.
 
 A training that hears, by a signal that it catches or by the file that it says it looks for, is asked at the checkpoint time. One
 that only catches INT (every Python program does) is sent INT right after the last save that fits, so that it loses nothing whether
@@ -175,12 +175,15 @@ def _never_started(policy: Policy, state: State, event: Event) -> Next:
 def _ended(policy: Policy, state: State, event: Event) -> Next:
     assert isinstance(event, ChildExited)
     state = state._replace(status=event.status)
-    return (state, ()) if event.left else _close(policy, state, event.sight, event.at)
+    if not event.left:
+        return _close(policy, state, event.sight, event.at)
+    return (state if event.sight is None else _take_sight(state, event.sight)), ()
 
 
 def _ended_unasked(policy: Policy, state: State, event: Event) -> Next:
-    assert isinstance(event, ChildExited)
-    return _close(policy, state._replace(status=event.status), event.sight, event.at)
+    """One that it left behind has as long for its save as a save that is asked for."""
+    state, actions = _ended(policy, state, event)
+    return (state if state.phase is Phase.ENDED else _hurry(policy, state, event.at)), actions
 
 
 def _tree_ended(policy: Policy, state: State, event: Event) -> Next:
@@ -203,6 +206,8 @@ def _signal_while_running(policy: Policy, state: State, event: Event) -> Next:
         state = state._replace(ints=state.ints + 1)
         if state.ints > 1:
             return _kill(policy, state, event.at, "a second Ctrl-C")
+        if state.status is not None:  # the training is over: nobody is left who should be told
+            return state._replace(reason=reason), ()
         asked, _ = _asked(policy, state, event.at, reason, candidate=0)
         if event.shared:
             # From a terminal INT is itself the ask, and the training may take the time that it takes without us.
@@ -244,6 +249,8 @@ def _signal_while_stopping(policy: Policy, state: State, event: Event) -> Next:
 
 
 def _ask_due(policy: Policy, state: State, event: Event) -> Next:
+    if state.status is not None:
+        return state._replace(ask_at=None), ()
     reason = state.reason or Reason(Course.GO_ON, "the time limit is near")
     return state._replace(ask_at=None, reason=reason, by_time=True), (Listen(),)
 
@@ -253,6 +260,8 @@ def _saw_while_running(policy: Policy, state: State, event: Event) -> Next:
     state = _take_sight(state, event.sight)
     if state.overdue and not state.sight.writing:
         return _terminate(policy, state, event.at, "its time is over")
+    if state.status is not None:
+        return state, ()
     # Before the checkpoint time only one thing matters: a save after which no further one fits.
     if state.reason is None and not _last_save_stands(policy, state):
         return state, ()
@@ -265,6 +274,12 @@ def _saw_while_running(policy: Policy, state: State, event: Event) -> Next:
 def _heard_while_running(policy: Policy, state: State, event: Event) -> Next:
     """Decide whether now is the moment to ask. The one place where a training that hears, or not, makes a difference."""
     assert isinstance(event, Listened)
+    if event.sight is not None:  # what was seen last may be ten seconds old
+        state = _take_sight(state, event.sight)
+        if state.sight.writing:  # it is to be heard again, also where the next look sees no change
+            state = state._replace(listened_for=None)
+    if state.status is not None:
+        return state, ()
     state = state._replace(hearing=event.hearing)
     if event.hearing is Hearing.HEARS:
         return _consider_asking(policy, state, event.at)
@@ -358,19 +373,28 @@ def _saw_after_ask(policy: Policy, state: State, event: Event) -> Next:
 
 
 def _term_due(policy: Policy, state: State, event: Event) -> Next:
-    if state.sight.writing:  # TERM waits for the save, as long as the end time allows; each look asks again
+    endless = policy.times is None and state.status is not None
+    if state.sight.writing and not endless:  # TERM waits for the save, as long as the end time allows; each look asks again
         return state._replace(overdue=True), ()
-    return _terminate(policy, state, event.at, state.reason.sentence if state.reason else "the time limit is near")
+    left_behind = "the training is over, and what it left behind goes on"
+    why = "the time limit is near" if state.status is None else left_behind
+    return _terminate(policy, state, event.at, state.reason.sentence if state.reason else why)
 
 
 def _terminate(policy: Policy, state: State, at: float, why: str) -> Next:
-    reason = state.reason or Reason(Course.GO_ON, "the time limit is near")
-    by_time = state.by_time or state.reason is None
     kill_at = at + KILL_AFTER_TERM_S
     if state.kill_at is not None:
         kill_at = max(min(kill_at, state.kill_at), at)
-    state = state._replace(phase=Phase.STOPPING, kill_at=kill_at, reason=reason, by_time=by_time, our_end="TERM")
-    return state, (Terminate(why),)
+    return _stopped_by_us(state, "TERM")._replace(kill_at=kill_at), (Terminate(why),)
+
+
+def _stopped_by_us(state: State, how: str) -> State:
+    """Return the state in which we have begun to end it. A training that was over before has ended as it has."""
+    if state.phase is Phase.RUNNING and state.status is not None:
+        return state._replace(phase=Phase.STOPPING)
+    reason = state.reason or Reason(Course.GO_ON, "the time limit is near")
+    by_time = state.by_time or state.reason is None
+    return state._replace(phase=Phase.STOPPING, reason=reason, by_time=by_time, our_end=how)
 
 
 def _kill_due(policy: Policy, state: State, event: Event) -> Next:
@@ -378,10 +402,7 @@ def _kill_due(policy: Policy, state: State, event: Event) -> Next:
 
 
 def _kill(policy: Policy, state: State, at: float, why: str) -> Next:
-    reason = state.reason or Reason(Course.GO_ON, "the time limit is near")
-    by_time = state.by_time or state.reason is None
-    state = state._replace(phase=Phase.STOPPING, kill_at=None, our_end="KILL", reason=reason, by_time=by_time)
-    return state, (Kill(why),)
+    return _stopped_by_us(state, "KILL")._replace(kill_at=None), (Kill(why),)
 
 
 def _learned(policy: Policy, state: State, event: Event) -> Next:
@@ -551,8 +572,8 @@ TABLE: dict[tuple[Phase, type], Row] = {
     (_START, ReasonLearned): _STAY_START,
     (_START, TimesChanged): _STAY_START,
     (_RUNNING, ChildStarted): _STAY_RUNNING,
-    (_RUNNING, ChildExited): Row(_ended_unasked, (_ENDED,)),
-    (_RUNNING, TreeEnded): _STAY_RUNNING,
+    (_RUNNING, ChildExited): Row(_ended_unasked, (_RUNNING, _ENDED)),
+    (_RUNNING, TreeEnded): Row(_tree_ended, (_RUNNING, _ENDED)),
     (_RUNNING, SignalReceived): Row(_signal_while_running, (_RUNNING, _ASKED, _STOPPING)),
     (_RUNNING, Looked): Row(_saw_while_running, (_RUNNING, _STOPPING)),
     (_RUNNING, Listened): Row(_heard_while_running, (_RUNNING, _ASKED, _STOPPING)),

@@ -25,11 +25,15 @@ REPLACED_EVERY_S = 10.0
 END_TIME_EVERY_S = 1800.0
 BEFORE_ASKING_S = 5.0
 COPY_EVERY_S = 600.0
+# Others fill the disk, too.
+ROOM_EVERY_S = 60.0
 # Reading who has what open costs milliseconds a process; growth is seen without it.
 OPEN_FILES_EVERY_S = 1.0
 # How often the words of the relays beside us are read once our own branch is over, and how long they may take to end after a KILL.
 CREW_EVERY_S = 0.5
 CREW_KILLED_S = 3.0
+# How long a process that a training left behind when it was asked to save may take to begin with that.
+BEGINS_TO_SAVE_S = 2.0
 
 
 class Eyes(Protocol):
@@ -66,13 +70,14 @@ class Supervisor:
         record: Callable[..., None],
         replaced: Callable[[], bool],
         keep_copies: Callable[[], None],
+        warn_of_room: Callable[[Checkpoint], bool],
         desk: Desk | None = None,
         post: Post | None = None,
         crew: int = 0,
     ) -> None:
         self._policy, self._handlers, self._eyes, self._folders = policy, handlers, eyes, folders
         self._record, self._replaced = record, replaced
-        self._keep_copies = keep_copies
+        self._keep_copies, self._warn_of_room = keep_copies, warn_of_room
         self._desk, self._post = desk, post
         self._branches = Branches(wanted, desk, post, crew)
         self._held: child.Reaped | None = None
@@ -86,11 +91,14 @@ class Supervisor:
         self._terminated = False
         self._peak_bytes = 0
         self._oom_before = 0
-        self._look_at = self._replaced_at = self._open_at = self._copy_at = 0.0
+        self._look_at = self._replaced_at = self._open_at = self._copy_at = self._room_at = 0.0
         self._warm_at = 0.0
         self._open: frozenset[str] = frozenset()
         self._steps: list[int] = []
         self._last_written: Checkpoint | None = None
+        self._begin_by = 0.0
+        self._room_for: Checkpoint | None = None
+        self._room_said = False
         self._blind = False
 
     # --- the loop
@@ -168,8 +176,15 @@ class Supervisor:
             if reaped.pid == self._root:
                 self._held = reaped
                 self._await_crew()
-        if self._state.status is not None and self._state.phase is not events.Phase.ENDED and not self._left():
-            self._feed(events.TreeEnded(time.monotonic(), self._last_sight()))
+        self._see_who_is_left()
+
+    def _see_who_is_left(self) -> None:
+        """Once the training itself is over: end the link when nobody is left for whom it waits."""
+        if self._state.status is None or self._over():
+            return
+        left, sight = self._left()
+        if not left:
+            self._feed(events.TreeEnded(time.monotonic(), sight))
 
     def _await_crew(self) -> None:
         """Our branch is over; the training is when those of the relays beside us are, or when they have had all their time."""
@@ -180,20 +195,42 @@ class Supervisor:
             return
         reaped, self._held, self._crew_at = self._held, None, float("inf")
         self._peak_bytes = reaped.peak_bytes
-        left = self._state.phase is not events.Phase.RUNNING and self._left()
-        sight = None if left else self._last_sight()
+        self._begin_by = now + BEGINS_TO_SAVE_S
+        left, sight = self._left()
         self._feed(events.ChildExited(now, self._branches.worst(reaped.status), left, sight))
+        if sight is not None and left and sight.writing:
+            messages.say("the training is over; a process that it left behind writes a checkpoint: waiting for that")
 
-    def _left(self) -> bool:
-        """Return whether somebody is left for whom the link waits: all after TERM, else those who were asked."""
-        alive = set(self._branches.pids()) - {self._root}
-        return bool(alive if self._terminated else alive & set(self._sent))
+    def _left(self) -> tuple[bool, Sight | None]:
+        """Return whether somebody is left for whom the link waits, and a look at the checkpoints.
+
+        These are all after TERM, else those who were asked, and whoever writes a checkpoint: a save of its own process outlives the
+        training that began it.
+        """
+        alive = set(self._branches.pids()) - {self._root} if self._branches.may_live() else set()
+        awaited = alive if self._terminated else alive & set(self._sent)
+        if awaited:
+            return True, None
+        if not alive or not self._folders or self._state.replaced:
+            return False, self._last_sight()
+        sight = self._look(time.monotonic(), fresh=True)
+        if sight.writing or self._may_begin_to_save(sight):
+            return True, sight
+        last = self._last_sight()
+        return False, last._replace(saves=sight.saves + last.saves) if last is not None else None
+
+    def _may_begin_to_save(self, sight: Sight) -> bool:
+        """Return whether the training was asked and is over, and who is left may be about to do what it was asked for."""
+        asked = self._state.phase is events.Phase.ASKED and len(sight.written_at) <= self._state.saves_at_ask
+        return asked and time.monotonic() < self._begin_by
 
     def _timers(self) -> None:
         now = time.monotonic()
         if now >= self._warm_at:
             self._warm_at = float("inf")
             process_tree.warm_up()
+        if isinstance(self._timer, events.TermDue) and self._timer.at <= now and self._folders:
+            self._feed(events.Looked(now, self._look(now, fresh=True), self._ready(), self._heard()))
         while self._timer is not None and self._timer.at <= now:
             self._feed(self._timer._replace(at=now))
         if now >= self._replaced_at:
@@ -214,6 +251,8 @@ class Supervisor:
             if self._eyes is not None:
                 self._feed(events.Looked(now, self._look(now), self._ready(), self._heard()))
                 self._copy(now)
+                self._see_room(now)
+                self._see_who_is_left()
 
     def _new_times(self, found: Times) -> None:
         self._policy = self._policy._replace(times=found)
@@ -230,7 +269,8 @@ class Supervisor:
         times = self._policy.times
         if self._eyes is None:
             return REPLACED_EVERY_S
-        if self._state.phase is not events.Phase.RUNNING or self._state.reason is not None:
+        state = self._state
+        if state.phase is not events.Phase.RUNNING or state.reason is not None or state.status is not None:
             return 0.25
         if not self._policy.sees_checkpoints:
             return REPLACED_EVERY_S
@@ -239,11 +279,13 @@ class Supervisor:
 
     # --- seeing
 
-    def _look(self, now: float, later_s: float = 0.0) -> Sight:
+    def _look(self, now: float, later_s: float = 0.0, *, fresh: bool = False, just_heard: bool = False) -> Sight:
+        """Return what stands there now; `fresh`: who has what open is read now, because something is decided on it."""
         assert self._eyes is not None
-        if self._folders and self._state.reason is not None and now >= self._open_at:
+        due = self._state.reason is not None and now >= self._open_at
+        if self._folders and (fresh or due):
             self._open_at = now + OPEN_FILES_EVERY_S
-            self._open = self._branches.open_for_writing(self._folders)
+            self._open = self._branches.open_for_writing(self._folders, just_heard=just_heard)
         unix = time.time()
         try:
             sight = self._eyes.look(now + later_s, unix + later_s, self._open)
@@ -253,6 +295,8 @@ class Supervisor:
                 messages.say(f"the checkpoints cannot be looked at ({error.strerror}); the training goes on")
             return self._state.sight
         for one in sight.became:
+            if self._last_written is None:
+                self._record("appeared", path=one.path, size=one.size, step=one.step)
             self._last_written = one
             if one.step is not None and one.step not in self._steps[-1:]:
                 self._steps.append(one.step)
@@ -284,6 +328,14 @@ class Supervisor:
         if quiet and state.sight.new and now >= self._copy_at:
             self._copy_at = now + COPY_EVERY_S
             self._keep_copies()
+
+    def _see_room(self, now: float) -> None:
+        """Warn once a link where the next save may not fit: after each save, and now and then."""
+        newest = self._last_written or self._state.sight.newest
+        if self._room_said or newest is None or (newest is self._room_for and now < self._room_at):
+            return
+        self._room_for, self._room_at = newest, now + ROOM_EVERY_S
+        self._room_said = self._warn_of_room(newest)
 
     def _last_sight(self) -> Sight | None:
         """Look after the end, when nobody writes any more: what has just appeared is settled at the second look."""
@@ -328,7 +380,9 @@ class Supervisor:
     def _act(self, action: events.Action) -> None:
         if isinstance(action, events.Listen):
             self._audience = self._listen()
-            self._feed(events.Listened(time.monotonic(), self._audience.hearing))
+            now = time.monotonic()
+            sight = self._look(now, fresh=True, just_heard=True) if self._folders else None
+            self._feed(events.Listened(now, self._audience.hearing, sight))
         elif isinstance(action, events.SignalTraining):
             self._ask(action)
         elif isinstance(action, events.Terminate):

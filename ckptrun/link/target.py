@@ -96,10 +96,19 @@ def audience(
 
 def announce(command: tuple[str, ...]) -> str:
     """Return who would be asked, as far as the command alone says."""
+    if _only_starts_others(command):
+        return f"{subject(command)}: the first process that is no launcher, on each path down from it"
+    return f"{subject(command)} itself, and nobody below it"
+
+
+def subject(command: tuple[str, ...]) -> str:
+    """Return who would be asked, in two or three words."""
     name = launchers.name(command)
-    if launchers.kind(command) in (Kind.SHELL, Kind.LAUNCHER):
-        return f"what {name} starts: the first process that is no launcher, on each path down from it"
-    return f"{name} itself, and nobody below it"
+    return f"what {name} starts" if _only_starts_others(command) else name
+
+
+def _only_starts_others(command: tuple[str, ...]) -> bool:
+    return launchers.kind(command) in (Kind.SHELL, Kind.LAUNCHER)
 
 
 def told_by_file(found: Audience) -> Audience:

@@ -49,26 +49,51 @@ def times(start_at: float, end_at: float, saves: tuple[Save, ...], margin_s: flo
 
 def _margin(limit_s: float, saves: tuple[Save, ...]) -> tuple[float, str, float | None]:
     guess_s = max(min(0.1 * limit_s, LARGEST_GUESS_S), min(5.0, limit_s / 3))
+    guessed = _why_guessed(guess_s, limit_s)
     if not saves:
-        return (
-            guess_s,
-            "10% of the limit, no save measured yet" if guess_s <= 0.1 * limit_s else "no save measured yet",
-            None,
-        )
+        return guess_s, f"{guessed}, no save measured yet", None
     slowest_s = slowest(saves)
-    wanted_s = 2 * slowest_s + min(30.0, 0.05 * limit_s)
-    why = f"the slowest save took {durations.show(slowest_s)}"
-    if not any(save.asked for save in saves[-SAVES_REMEMBERED:]):
-        wanted_s = max(wanted_s, guess_s)
+    reserve_s = min(30.0, 0.05 * limit_s)
+    wanted_s = 2 * slowest_s + reserve_s
+    if wanted_s < guess_s and not any(save.asked for save in saves[-SAVES_REMEMBERED:]):
+        return guess_s, f"{guessed}, no save that was asked for measured yet", None
+    why = f"2 x {durations.show(slowest_s)}, {_which(saves)}, + {durations.show(reserve_s)}"
     if wanted_s <= limit_s / 2:
         return wanted_s, why, None
     # Half of L is the most: m = 2 s + 5% L <= L/2 gives L >= 2 s / 0.45, and with the full 30 s L >= 4 s + 60.
-    return limit_s / 2, f"{why}, and half of the limit is the most", min(2 * slowest_s / 0.45, 4 * slowest_s + 60)
+    needed_s = min(2 * slowest_s / 0.45, 4 * slowest_s + 60)
+    return limit_s / 2, f"half of the limit, the most there is; {why} is more", needed_s
+
+
+def _why_guessed(guess_s: float, limit_s: float) -> str:
+    if guess_s >= LARGEST_GUESS_S:
+        return f"10% of the limit, at most {durations.show(LARGEST_GUESS_S)}"
+    return "10% of the limit" if guess_s <= 0.1 * limit_s else f"at least {durations.show(guess_s)}"
+
+
+def _which(saves: tuple[Save, ...]) -> str:
+    """Return which save counts as the slowest, in words."""
+    last = saves[-SAVES_REMEMBERED:]
+    counted = _counted(saves)
+    slowest_one = last[counted.index(max(counted))]
+    if slowest_one.cut:
+        return f"{'twice ' if max(counted) > slowest_one.seconds else ''}what a save had that was cut"
+    return "the only save measured" if len(last) == 1 else f"the slowest of the last {len(last)} saves"
 
 
 def slowest(saves: tuple[Save, ...]) -> float:
-    """Return the slowest of the last ten saves in seconds, one that was cut as twice the time it had; 0 without any."""
-    return max((save.seconds * (2 if save.cut else 1) for save in saves[-SAVES_REMEMBERED:]), default=0.0)
+    """Return the slowest of the last ten saves in seconds, 0 without any.
+
+    One that was cut counts as twice the time it had, until one that was asked for later has been measured: then that is known, and
+    of the one that was cut that it took longer than it had.
+    """
+    return max(_counted(saves), default=0.0)
+
+
+def _counted(saves: tuple[Save, ...]) -> list[float]:
+    last = saves[-SAVES_REMEMBERED:]
+    measured = max((number for number, save in enumerate(last) if save.asked and not save.cut), default=-1)
+    return [save.seconds * (2 if save.cut and number > measured else 1) for number, save in enumerate(last)]
 
 
 def least_needed(saves: tuple[Save, ...]) -> float:

@@ -82,6 +82,11 @@ def qualities() -> Call:
     return Call(("sacctmgr", "-n", "-P", "show", "qos", f"format={fields}"), _ACCOUNTING_S)
 
 
+def show_partition(name: str) -> Call:
+    """Ask for one partition's record."""
+    return Call(("scontrol", "-o", "show", "partition", name), _READ_S)
+
+
 def submit_line(job: JobId) -> Call:
     """Ask accounting for the command line of a submission, which it learns some seconds late. It may not exist."""
     return Call(("sacct", "-n", "-P", "-X", "-j", str(job), "-o", "jobid,submitline"), _ACCOUNTING_S)
@@ -102,6 +107,12 @@ def submit(options: tuple[str, ...], script: str, arguments: tuple[str, ...], en
     return Call(("sbatch", "--parsable", *options, script, *arguments), _SUBMIT_S, environment, directory)
 
 
+def try_to_submit(call: Call) -> Call:
+    """Ask how a submission would be answered: the same `sbatch`, which submits nothing."""
+    program, *words = call.argv
+    return call._replace(argv=(program, "--test-only", *words))
+
+
 def submit_as_typed(words: tuple[str, ...], environment: dict[str, str] | None = None) -> Call:
     """Submit with the words that a person typed. He waits for it, as long as he likes: `--wait` lasts as long as the job."""
     return Call(("sbatch", *words), math.inf, environment)
@@ -110,6 +121,19 @@ def submit_as_typed(words: tuple[str, ...], environment: dict[str, str] | None =
 def keep_from_requeue(job: JobId) -> Call:
     """Say that a running job must not come back."""
     return Call(("scontrol", "update", f"JobId={job}", "Requeue=0"), _READ_S)
+
+
+def let_requeue(job: JobId) -> Call:
+    """Give a running job the right to come back again."""
+    return Call(("scontrol", "update", f"JobId={job}", "Requeue=1"), _READ_S)
+
+
+def start_soon(job: JobId) -> Call:
+    """Let a requeued job start as soon as it can, and not two minutes after it was taken away.
+
+    Started in the second in which it was taken away it would fail: its node still refuses that job's credentials.
+    """
+    return Call(("scontrol", "update", f"JobId={job}", "StartTime=now+2"), _READ_S)
 
 
 def wait_for(job: str, expression: str) -> Call:

@@ -6,7 +6,6 @@ Sources: the output of Slurm 22.05.8, recorded in tests/slurm. JSON is not used:
 from __future__ import annotations
 
 import re
-from enum import Enum
 from typing import NamedTuple
 
 _ENDED = frozenset(
@@ -107,6 +106,24 @@ def utc(text: str) -> float | None:
     return float(days * 86400 + hours * 3600 + minutes * 60 + seconds)
 
 
+class Partition(NamedTuple):
+    """What a partition's record says: its name and state, from where it takes submissions, and its longest time as Slurm has it."""
+
+    name: str
+    state: str
+    alloc_nodes: str
+    max_time: str
+
+
+def partition(text: str) -> Partition | None:
+    """Read one line of `scontrol -o show partition`; None where it is none."""
+    fields = dict(re.findall(r"(?:^| )([A-Z][A-Za-z]*)=(\S*)", text))
+    if "PartitionName" not in fields:
+        return None
+    names = ("PartitionName", "State", "AllocNodes", "MaxTime")
+    return Partition(*(fields.get(name, "") for name in names))
+
+
 class Queued(NamedTuple):
     """One line of the queue: a job, its state and pending reason, what it waits for, its name, and its script with arguments."""
 
@@ -160,48 +177,6 @@ def submit_line(text: str, job: JobId) -> str | None:
     return line or None
 
 
-class Answer(str, Enum):
-    """What became of a submission."""
-
-    ACCEPTED = "accepted"
-    REFUSED = "refused"  # certainly no job, and the same again would be refused again
-    LATER = "later"  # certainly no job, and the same may work later
-    UNKNOWN = "unknown"  # there may be a job: look before anything is tried again
-
-
-class Submission(NamedTuple):
-    """The answer to one `sbatch`: what became of it, the job where it was accepted, and what was said."""
-
-    answer: Answer
-    job: JobId | None
-    said: str
-
-
-# Limits on submitted jobs, and a controller that is down: no job came of it, and none is wrong with ours.
-_LATER = re.compile(
-    r"connect failure|Unable to contact slurm controller|SubmitJob|MaxSubmit|Job violates accounting/QOS policy|"
-    r"Resource temporarily unavailable|temporarily unable to accept|Slurm temporarily|too many|MaxJobCount|Node count|"
-    r"Job limit|queue is full|Required partition not available",
-    re.IGNORECASE,
-)
-_UNKNOWN = re.compile(r"timed out|Connection reset|Zero Bytes|receive failure|Unspecified error|I/O error", re.IGNORECASE)
-
-
-def submission(code: int | None, out: str, err: str) -> Submission:
-    """Read what `sbatch --parsable` did. `code` is None where it was killed or ran out of time without an answer."""
-    text = said(err)
-    first = out.strip().splitlines()[0].split(";")[0] if out.strip() else ""
-    if code == 0 and (job := job_id(first)) is not None:
-        return Submission(Answer.ACCEPTED, job, text)
-    if code is None or code < 0 or (code >= 128 and code != 255) or code == 0:
-        return Submission(Answer.UNKNOWN, None, text or "sbatch ended without an answer")
-    if _LATER.search(err):
-        return Submission(Answer.LATER, None, text)
-    if _UNKNOWN.search(err):
-        return Submission(Answer.UNKNOWN, None, text)
-    return Submission(Answer.REFUSED, None, text or f"sbatch ended with exit code {code}")
-
-
 def reservation_ends_at(code: int | None, out: str, err: str) -> float | None:
     """Return when a reservation ends (Unix time): 0 for one that is gone, None where that was not told."""
     found = re.search(r" EndTime=(\S+)", out)
@@ -213,7 +188,7 @@ def reservation_ends_at(code: int | None, out: str, err: str) -> float | None:
 def said(err: str) -> str:
     """Return the last line that a command said, without its own name."""
     lines = [line.strip() for line in err.splitlines() if line.strip()]
-    text = re.sub(r"^\w+: (?:error|fatal): ", "", lines[-1]) if lines else ""
+    text = re.sub(r"^(?:\w+: (?:error|fatal)|allocation failure): ", "", lines[-1]) if lines else ""
     return re.sub(r"^Batch job submission failed: ", "", text)
 
 

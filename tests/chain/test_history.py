@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckptrun.chain.history import History, read_events
-from ckptrun.chain.model import build, so_far
+from ckptrun.chain.model import LastStart, build, so_far
 from ckptrun.words import Save
 
 
@@ -87,6 +87,22 @@ def test_two_writers_do_not_tear_each_others_lines(tmp_path: Path) -> None:
 def event(kind: str, **facts: object) -> dict[str, object]:
     """Return one event of link 1."""
     return {"v": 1, "at": "2026-01-01T00:00:00.000Z", "link": 1, "attempt": 1, "event": kind, **facts}
+
+
+def test_the_last_start_and_its_end() -> None:
+    """When the last start ended; not known where it died without a word, nor by the end of another."""
+    assert so_far([]).last is None
+    first = [event("started"), event("ended", ended_at=90.5)]
+    assert so_far(first).last == LastStart(1, 1, 90.5)
+    again = {**event("started"), "attempt": 2}
+    assert so_far([*first, again]).last == LastStart(1, 2, None)
+    assert so_far([*first, again, event("ended", ended_at=99.0)]).last == LastStart(1, 2, None)
+
+
+def test_one_whole_checkpoint_is_enough_to_have_seen_one() -> None:
+    """Also of a link that died without a word, and measured no save."""
+    assert not so_far([event("started")]).seen_whole
+    assert so_far([event("started"), event("appeared", path="/a", step=3)]).seen_whole
 
 
 def test_what_the_bounds_count() -> None:

@@ -124,6 +124,19 @@ def test_folders_that_are_one_checkpoint(names: list[str], found: list[str]) -> 
     assert below("/ck", *names) == found
 
 
+def test_files_of_ranks_are_one_checkpoint() -> None:
+    """Each rank its own file: one checkpoint a step, named by the first rank's, the rank's number being no step."""
+    names = [f"step-{step}-rank{rank}.pt" for step in (9, 10) for rank in range(12)]
+    found = arrange([entry(f"/ck/{name}", root="/ck") for name in names], frozenset({"/ck"}))
+    assert [(os.path.basename(one.path), one.step, len(one.parts)) for one in found] == [
+        ("step-10-rank0.pt", 10, 12),
+        ("step-9-rank0.pt", 9, 12),
+    ]
+    (one,) = arrange([entry(f"/ck/model_rank_{rank:02d}.pt") for rank in (1, 0, 2)], frozenset())
+    assert (one.path, one.step, one.form) == ("/ck/model_rank_00.pt", None, "ranked")
+    assert sorted(order(entry("/ck/ranked.pt"), entry("/ck/frank1.pt"))) == ["frank1.pt", "ranked.pt"]
+
+
 def test_the_named_folder_may_be_the_checkpoint() -> None:
     """`--checkpoint saved/`, where saved is the checkpoint itself, or holds others beside what is final."""
     assert below("/ck", "saved_model.pb", "variables/variables.index") == ["."]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from ckptrun.checkpoints.find import find, newest_whole
 from ckptrun.checkpoints.in_place import bring_back, forget_copy, keep_copy
-from ckptrun.checkpoints.set_aside import set_all_aside, set_aside
+from ckptrun.checkpoints.set_aside import set_all_aside, set_aside, set_leftovers_aside
 
 
 def test_with_its_parts_and_the_state_file_mended(tmp_path: Path) -> None:
@@ -153,6 +154,71 @@ def test_the_named_folder_is_the_checkpoint(tmp_path: Path, monkeypatch: pytest.
     place = set_aside(found, str(tmp_path / "stays"), 1)
     assert os.listdir(tmp_path / "stays") == ["variables"]
     assert os.listdir(os.path.join(place, "variables")) == ["variables.index"]
+
+
+def test_a_rank_that_did_not_come_to_its_file(tmp_path: Path) -> None:
+    """Three ranks wrote step 1, two step 2: that is not whole, and moves with all its files; a gap between ranks is none either."""
+    names = ["step-1-rank0.pkl", "step-1-rank1.pkl", "step-1-rank2.pkl", "step-2-rank0.pkl", "step-2-rank1.pkl"]
+    (tmp_path / "ck").mkdir()
+    for name in names:
+        (tmp_path / "ck" / name).write_bytes(pickle.dumps(name))
+    newest, truncated = newest_whole([str(tmp_path / "ck")])
+    assert newest is not None
+    assert (os.path.basename(newest.path), len(newest.parts), newest.step) == ("step-1-rank0.pkl", 3, 1)
+    assert [one.why for one in truncated] == ["the file of rank 2 is missing"]
+    set_aside(truncated[0], str(tmp_path / "ck"), 5)
+    assert sorted(os.listdir(tmp_path / "ck")) == names[:3]
+    assert sorted(os.listdir(tmp_path / "ck.set-aside" / "link-5")) == names[3:]
+    (tmp_path / "ck" / "step-1-rank1.pkl").unlink()
+    assert [one.why for one in newest_whole([str(tmp_path / "ck")])[1]] == ["the file of rank 1 is missing"]
+
+
+def put(folder: Path, names: Iterable[str], at: float = 1000.0) -> None:
+    """Write files of these names, dated `at`."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+        os.utime(folder / name, (at, at))
+
+
+LEFT = ["12.pt.tmp", "tmpa1b2c3d4", "7.ckpt_temp/part-0", "9.orbax-checkpoint-tmp/default/d/x", "tmp-checkpoint-5/a", "x.partial"]
+KEPT = ["11.pt", "checkpoint", ".gitignore", "model.pt~", "tmp/mine.txt", "notes.txt", "checkpoint-4/a.pth", "1.pt.ckptrun-last"]
+INSIDE = ["checkpoint-4/a.tmp"]
+
+
+def test_what_a_dead_writer_left_is_set_aside(tmp_path: Path) -> None:
+    """Temporary files and folders leave; checkpoints and what is in their folders, hidden files and a person's own stay."""
+    folder = tmp_path / "ck"
+    put(folder, LEFT + KEPT + INSIDE)
+    (folder / "8.orbax-checkpoint-tmp-1").mkdir()
+    found = set_leftovers_aside(str(folder), 3, older_than_unix=float("inf"))
+    assert sorted(found) == sorted({name.split("/")[0] for name in LEFT} | {"8.orbax-checkpoint-tmp-1"})
+    assert sorted(os.listdir(folder)) == sorted({name.split("/")[0] for name in KEPT})
+    assert (folder / INSIDE[0]).exists()
+    assert sorted(os.listdir(tmp_path / "ck.set-aside" / "link-3")) == sorted(found)
+    assert set_leftovers_aside(str(folder), 3, older_than_unix=float("inf")) == []
+
+
+def test_what_is_still_written_to_stays(tmp_path: Path) -> None:
+    """A file that is younger than what counts as left behind, and a folder with such a file in it."""
+    put(tmp_path / "ck", ["1.pt.tmp", "2.orbax-checkpoint-tmp/a"], at=100.0)
+    put(tmp_path / "ck", ["3.pt.tmp", "2.orbax-checkpoint-tmp/b"], at=200.0)
+    assert set_leftovers_aside(str(tmp_path / "ck"), 1, older_than_unix=150.0) == ["1.pt.tmp"]
+
+
+def test_a_folder_with_nothing_but_leftovers_moves_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some programs fail on an empty folder; but never the working directory. A file, and what does not exist, are no error."""
+    for name in ("ck", "here"):
+        put(tmp_path / name, ["1.pt.tmp"])
+    assert set_leftovers_aside(str(tmp_path / "ck"), 1, older_than_unix=float("inf")) == ["1.pt.tmp"]
+    assert not (tmp_path / "ck").exists()
+    assert (tmp_path / "ck.set-aside" / "link-1" / "ck" / "1.pt.tmp").exists()
+    monkeypatch.chdir(tmp_path / "here")
+    assert set_leftovers_aside(str(tmp_path / "here"), 1, older_than_unix=float("inf")) == ["1.pt.tmp"]
+    assert os.listdir(tmp_path / "here") == []
+    put(tmp_path, ["state.pkl"])
+    for path in (tmp_path / "state.pkl", tmp_path / "none"):
+        assert set_leftovers_aside(str(path), 1, older_than_unix=float("inf")) == []
 
 
 def test_a_sharded_one_moves_with_its_shards(tmp_path: Path) -> None:

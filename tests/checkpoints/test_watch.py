@@ -90,6 +90,34 @@ def test_a_temporary_that_is_open_is_being_written_though_it_does_not_grow(looki
     assert looking.look(opened=opened).writing
 
 
+def test_what_is_open_since_before_and_was_not_written_to_is_no_save(looking: Looking, tmp_path: Path) -> None:
+    """A training may keep a data set's file open to write: only what it has written to in this link is being written."""
+    looking.write("data.json", WHOLE)
+    later = Looking(looking.folder)
+    opened = frozenset({str(looking.folder / "data.json")})
+    assert not later.look(opened=opened).writing
+    later.write("data.json", WHOLE + " ")
+    assert later.look(opened=opened).writing
+    assert not later.look().writing
+
+
+@pytest.mark.parametrize("wrong_s", [-3600.0, 3600.0])
+def test_a_file_servers_clock_may_be_wrong(looking: Looking, wrong_s: float) -> None:
+    """An hour off: a save is dated between the looks that saw it change, and its quiet time is counted by our own clock."""
+    looking.look()
+    looking.write("weights.bin", "x" * 50)
+    os.utime(looking.folder / "weights.bin", (looking.now + wrong_s,) * 2)
+    first = looking.now
+    assert looking.look().writing
+    sight = looking.look(1.1)
+    assert (sight.writing, sight.new, len(sight.written_at)) == (False, True, 1)
+    assert first <= sight.written_at[0] <= first + 0.25
+    looking.write("step-2.json", WHOLE[:9])
+    os.utime(looking.folder / "step-2.json", (looking.now + wrong_s,) * 2)
+    assert looking.look().writing
+    assert not looking.look(3.0).writing, "cut and silent"
+
+
 def test_a_file_that_was_cut_is_never_the_newest(looking: Looking) -> None:
     """Truncated and silent: not being written after two seconds, and the one before stays the newest."""
     looking.write("step-1.json", WHOLE)
@@ -187,6 +215,17 @@ def test_many_files_that_grow_together(looking: Looking) -> None:
     for rank in (0, 20, 39):
         looking.write(f"d/__{rank}_0.distcp", "xx")
         assert looking.look(3.5).writing, f"rank {rank} grew"
+
+
+def test_files_of_ranks_are_one_save(looking: Looking) -> None:
+    """Rank after rank, with pauses: being written until all have been quiet for a while, and one save then."""
+    for rank in range(3):
+        looking.write(f"step-1-rank{rank}.json", WHOLE)
+        assert looking.look(0.25).writing
+        assert looking.look(2.0).writing, "the next rank may be slower"
+    sight = looking.look(1.1)
+    assert (sight.writing, sight.new, len(sight.written_at)) == (False, True, 1)
+    assert sight.newest is not None and len(sight.newest.parts) == 3
 
 
 def test_a_deepspeed_checkpoint_counts_when_latest_names_it(looking: Looking, real: Path) -> None:

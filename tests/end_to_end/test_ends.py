@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -184,6 +185,57 @@ def test_a_checkpoint_that_was_seen_and_is_gone(ckptrun: Ckptrun) -> None:
     assert done.stdout == ""
     subprocess.run(["mv", "elsewhere", "ck"], cwd=ckptrun.folder, check=True)
     assert "resuming from ck/step-000005.json" in ckptrun.run(*command, code=3).stderr
+
+
+def test_a_checkpoint_that_was_seen_by_a_link_that_died_without_a_word(ckptrun: Ckptrun) -> None:
+    """kill -9 of all, and the folder is gone: seeing one whole checkpoint was enough. It is back: the line says who died."""
+    options = ("--time-limit", "20s", "--checkpoint", "ck", "--chain", "one", "--")
+    running = ckptrun.start(*options, *counter(1000, 0.2))
+    running.until("^ready")
+    while not ckptrun.events("appeared"):
+        running.until("^step")
+    running.send(signal.SIGKILL)
+    os.kill(ckptrun.events("child_started")[0]["pid"], signal.SIGKILL)
+    running.end(-signal.SIGKILL)
+    subprocess.run(["mv", "ck", "elsewhere"], cwd=ckptrun.folder, check=True)
+    assert "would not train" in ckptrun.run("--dry-run", *options, *counter(1000, 0.2), code=0).stdout
+    assert "does not train from the beginning" in ckptrun.run(*options, *counter(1000, 0.2), code=125).stderr
+    subprocess.run(["mv", "elsewhere", "ck"], cwd=ckptrun.folder, check=True)
+    again = ckptrun.run(*options, *counter(1, 0.1), code=0)
+    assert re.search(
+        r"link 3 of one, resuming from ck/step-\d+.json \(whole, .* B, saved .* ago, link 1 died without a word\)", again.stderr
+    )
+
+
+def test_the_line_at_every_start(ckptrun: Ckptrun) -> None:
+    """Nothing yet; then what it resumes from, how large, and when that was saved before, at or after the end of the link before."""
+    command = ("--checkpoint", "ck", "--chain", "one", "--", *counter(5, 0.05, "--exit", "3"))
+    first = ckptrun.run(*command, code=3).stderr
+    assert "ckptrun: link 1 of one, nothing to resume from yet, starting fresh; no time limit\n" in first
+    (path,) = ckptrun.folder.glob("ck/step-000005.json")
+    for shift_s, said in (
+        (-38.0, r"saved 3[78] s before link \d ended"),
+        (0.0, r"saved as link \d ended"),
+        (75.0, r"saved 7\d s after link \d ended"),
+    ):
+        ended_at = ckptrun.events("ended")[-1]["ended_at"]
+        os.utime(path, (ended_at + shift_s,) * 2)
+        again = ckptrun.run(*command, code=3).stderr
+        assert re.search(
+            rf"^ckptrun: link \d of one, resuming from ck/step-000005.json \(whole, \d+ B, {said}\); ", again, re.MULTILINE
+        ), again
+
+
+def test_what_a_dead_writer_left_does_not_reach_the_training(ckptrun: Ckptrun) -> None:
+    """A temporary that a link left is moved before the next one lists its folder, and it is said; a fresh one of others stays."""
+    command = ("--checkpoint", "ck", "--chain", "one", "--", *counter(3, 0.05, "--exit", "3"))
+    (ckptrun.folder / "ck").mkdir()
+    (ckptrun.folder / "ck" / "step-000009.json.tmp").write_text('{"st')
+    assert "left behind" not in ckptrun.run(*command, code=3).stderr, "who knows who writes it"
+    done = ckptrun.run(*command, code=3)
+    assert "left behind by a save that never ended: step-000009.json.tmp, set aside to ck.set-aside/link-2" in done.stderr
+    assert (ckptrun.folder / "ck.set-aside" / "link-2" / "step-000009.json.tmp").exists()
+    assert ckptrun.show("one")["links"][1]["set_aside"] == []
 
 
 def test_a_truncated_checkpoint_is_set_aside_and_the_one_before_is_used(ckptrun: Ckptrun) -> None:

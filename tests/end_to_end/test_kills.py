@@ -10,6 +10,7 @@ import random
 import re
 import shutil
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -140,3 +141,38 @@ def test_a_pickle_that_was_cut_in_its_only_copy_is_brought_back(ckptrun: Ckptrun
     assert int(third.until(r"counter value: (\d+)")[1]) >= 6
     third.send(signal.SIGINT)
     third.end(75)
+
+
+def killed_within_saves(ckptrun: Ckptrun, kills: int) -> None:
+    """Let a PyTorch training be killed so often within torch.save, type the same command each time, and compare the weights."""
+    print(f"CKPTRUN_TEST_SEED={SEED}")
+    program, steps = str(PROGRAMS / "killed_pytorch.py"), str(8 * kills + 8)
+    subprocess.run([sys.executable, program, "alone", steps, "0", "0"], cwd=ckptrun.folder, check=True, capture_output=True)
+    command = ("--checkpoint", "ck", "--chain", "killed", "--", sys.executable, program, "ck", steps, str(kills), str(SEED))
+    starts = []
+    for _ in range(kills):
+        newest = max(ckptrun.folder.glob("ck/step-*.pt"), default=None)
+        done = ckptrun.run(*command, code=137)
+        starts.append(int(re.findall(r"^from step (\d+)$", done.stdout, re.MULTILINE)[0]))
+        if newest is not None:  # it is the one that was being written: whole, or not there any more
+            step = int(newest.stem.removeprefix("step-"))
+            aside = list(ckptrun.folder.glob(f"ck.set-aside/*/{newest.name}*"))
+            assert starts[-1] == (step - 4 if aside else step)
+            assert len(aside) == done.stderr.count(f"{newest.name} is truncated")
+    done = ckptrun.run(*command, code=0)
+    assert len(list(ckptrun.folder.glob("ck.set-aside/link-*/*.pt*"))) > 0, "no kill came within a save"
+    assert (ckptrun.folder / "ck.final").read_text() == (ckptrun.folder / "alone.final").read_text()
+    assert ckptrun.outcomes() == ["failed"] * kills + ["complete"]
+
+
+@pytest.mark.framework(1)
+def test_killed_within_torch_save(ckptrun: Ckptrun) -> None:
+    """Ten times, at random moments: each start resumes from the newest whole checkpoint, and the weights are those of no kill."""
+    killed_within_saves(ckptrun, 10)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_killed_a_hundred_times_within_torch_save(ckptrun: Ckptrun) -> None:
+    """A hundred times."""
+    killed_within_saves(ckptrun, 100)

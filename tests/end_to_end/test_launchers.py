@@ -376,6 +376,7 @@ def test_a_second_signal_where_nothing_came_of_the_first(ckptrun: Ckptrun, once:
     assert delivered(ckptrun) == [{training: USR1}, {training: TERM}]
     assert f"saved (pid {training}) heard [{USR1}, {TERM}]" in text
     assert ckptrun.events("terminated") == []
+    assert "will ask what bash starts to save at" in text
     first, second = ckptrun.events("asked")
     assert "time limit" in first["reason"] and seconds_between(first, second) > 0.3
 

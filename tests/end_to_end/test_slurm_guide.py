@@ -45,6 +45,18 @@ def over_jobs(
     raise AssertionError(f"never {least} jobs: {outcomes} at last, and next would be a limit of {limit_s} s")
 
 
+# In front of a job's training, once there is something to resume from: what a writer that died would have left.
+PLANT = f"python {PROGRAMS}/plant.py checkpoints\n"
+
+
+def was_set_aside(jobs: Jobs, ending: str) -> None:
+    """Check that what was planted between two jobs was noticed, moved and not used."""
+    planted = (jobs.folder / "checkpoints.planted").read_text()
+    assert re.search(rf"checkpoints/{planted}\.\w+ is truncated .*: set aside to checkpoints\.set-aside/link-\d", jobs.log())
+    assert "left behind by a save that never ended" in jobs.log()
+    assert list(jobs.folder.glob(f"checkpoints.set-aside/link-*/{planted}{ending}"))
+
+
 def test_pickle(jobs: Jobs) -> None:
     """The guide's counter saves on Ctrl-C only: each number once, over three jobs and more."""
     shutil.copy(PROGRAMS / "guide_pickle.py", jobs.lab.home / "guide_pickle.py")
@@ -59,9 +71,10 @@ def test_pickle(jobs: Jobs) -> None:
 
 @pytest.mark.framework(1)
 def test_pytorch(jobs: Jobs) -> None:
-    """The guide's PyTorch program, stopped right after a save each time: each epoch once."""
-    before = f"export PYTHONPATH={PROGRAMS}/stand_in STAND_IN_SECONDS_AN_ITEM=0.0005\n"
-    found = over_jobs(jobs, 3, 12.0, f"python {PROGRAMS}/guide_pytorch.py", before)
+    """The guide's PyTorch program, stopped right after a save each time, and a newer file that is cut planted: each epoch once."""
+    before = f"export PYTHONPATH={PROGRAMS}/stand_in STAND_IN_SECONDS_AN_ITEM=0.0005\n{PLANT}"
+    found = over_jobs(jobs, 4, 10.0, f"python {PROGRAMS}/guide_pytorch.py", before)
+    was_set_aside(found, ".pt")
     epochs = [int(number) for number in re.findall(r"Epoch (\d+):", found.log())]
     assert epochs == list(range(20)), f"repeated or skipped: {epochs}"
 
@@ -82,9 +95,10 @@ def test_pytorch_in_jobs_of_a_minute(jobs: Jobs) -> None:
 
 @pytest.mark.framework(2)
 def test_tensorflow(jobs: Jobs) -> None:
-    """The guide's Keras program: each epoch that was saved once."""
-    before = f"export PYTHONPATH={PROGRAMS}/stand_in TF_CPP_MIN_LOG_LEVEL=3\n"
-    found = over_jobs(jobs, 3, 18.0, f"python {PROGRAMS}/guide_tensorflow.py", before)
+    """The guide's Keras program, a newer checkpoint that is cut planted, and named the newest: each epoch that was saved once."""
+    before = f"export PYTHONPATH={PROGRAMS}/stand_in TF_CPP_MIN_LOG_LEVEL=3\n{PLANT}"
+    found = over_jobs(jobs, 4, 15.0, f"python {PROGRAMS}/guide_tensorflow.py", before)
+    was_set_aside(found, ".ckpt.index")
     saved = [int(number) for number in re.findall(r"Epoch (\d+): saving model to", found.log())]
     assert saved == list(range(1, 21)), f"repeated or skipped: {saved}"
 

@@ -151,6 +151,35 @@ def test_without_exec_a_cancel_is_judged_by_the_successor(jobs: Jobs) -> None:
     assert jobs.queue() == []
 
 
+@pytest.mark.parametrize("words", [("-b", "-s", "TERM"), ("-b", "-s", "USR1"), ("-f", "-s", "USR1")], ids=" ".join)
+def test_without_exec_a_signal_ends_the_shell_and_the_waiting_successor_goes_on(jobs: Jobs, words: tuple[str, ...]) -> None:
+    """The batch shell dies of it, and Slurm ends the rest unheard: `--successor start` goes on from the last whole checkpoint."""
+    job = start(jobs, options=f"{LONG} --successor start", execute="")
+    (successor,) = [event["job"] for event in jobs.until_event("submitted")]
+    jobs.run("scancel", *words, job)
+    jobs.until_event("ended", 2)
+    assert jobs.until_over() == ["lost", "complete"], "its successor says that it died without a word, and goes on"
+    assert jobs.jobs() == [job, successor]
+    assert jobs.queue() == []
+    steps = jobs.steps()
+    assert sorted(set(steps)) == list(range(1, 61)) and steps == sorted(steps)
+    assert len(steps) <= 61, "the step under way when the shell died, and no other, is counted again"
+
+
+def test_without_exec_a_person_requeues(jobs: Jobs) -> None:
+    """Nobody is told, and the same job goes on from the last whole checkpoint as attempt 2."""
+    job = start(jobs, execute="")
+    jobs.run("scontrol", "requeue", job)
+    jobs.start_requeued(job)
+    assert jobs.until_over()[-1] == "complete"
+    assert jobs.jobs() == [job, job]
+    assert jobs.events("submitted") == []
+    assert "resuming from" in jobs.log()
+    steps = jobs.steps()
+    assert steps == list(range(steps[0], 61)), "nobody was told in time to rename the log: Slurm has emptied it"
+    assert steps[0] > 1
+
+
 def test_a_training_that_slurm_tells_first_is_not_called_complete(jobs: Jobs) -> None:
     """A step hears of the preemption at once and exits 0 in the grace: its work goes on in a successor."""
     counter = f"{jobs.lab.home}/counter.py"

@@ -124,12 +124,15 @@ def test_a_step_that_ends_early_on_one_node(jobs: Jobs) -> None:
 
 def test_six_tasks_that_are_all_ckptrun(jobs: Jobs) -> None:
     """`srun -n6 ckptrun ...` without an outer one: one leads, five relay, and none ends before it is decided what follows."""
-    command = f"srun -n6 ckptrun {checkpoints(6)} {SHORT} --resume-flag --again {ranked('SLURM_PROCID', 20, 0.4)}"
+    roomy = "--time-limit 14s --margin 5s"  # twelve Pythons are to start in it, on a machine that has other things to do
+    command = f"srun -n6 ckptrun {checkpoints(6)} {roomy} --resume-flag --again {ranked('SLURM_PROCID', 20, 0.8)}"
     jobs.submit(jobs.script(command, "--nodes=2", "--ntasks=6"))
-    count = complete(jobs)
+    complete(jobs)
     assert sorted(jobs.steps()) == sorted([*range(1, 21)] * 6)
     assert jobs.log().count("heard 10") >= 6  # the first time all of them; later some may have ended by themselves
-    assert jobs.log().count("with ['--again']") == 6 * (count - 1)
+    words = re.findall(r"^from \d+ with (.*)$", jobs.log(), re.MULTILINE)
+    assert 1 <= words.count("[]") <= 6, "the tasks of the first link start without the flag"
+    assert words.count("['--again']") == len(words) - words.count("[]") >= 6, "and each later one that came to say so has it"
 
 
 def test_the_worst_status_of_a_step_counts(jobs: Jobs) -> None:

@@ -122,6 +122,67 @@ def test_a_final_refusal_is_noted(office: Office) -> None:
     assert office.files.refused
 
 
+POLICY = Said(
+    1,
+    "",
+    "sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job "
+    "submit limit, user's size and/or time limits)\n",
+)
+
+
+def test_a_limit_is_tried_again_while_the_training_lives(office: Office) -> None:
+    """There may be room when another of the user's jobs ends: nothing is looked for, and it is submitted again."""
+    result, programs = play(handover.hand_over(office), OURS, POLICY, OURS, POLICY, OURS, ACCEPTED, queue(office, WAITS), DONE)
+    assert result is not None and result.handed is Handed.QUEUED
+    assert programs.count("sbatch") == 3 and programs.count("squeue") == 1
+
+
+def test_a_limit_is_final_when_the_training_has_ended(office: Office) -> None:
+    """A requeue needs no room: no time is lost. It is noted, so that the next attempt submits and does not look."""
+    result, _ = play(handover.hand_over(office._replace(over=lambda: True)), OURS, POLICY)
+    assert result is not None and result.handed is Handed.REFUSED and "AssocMaxSubmitJobLimit" in result.said
+    assert office.files.refused
+
+
+def test_the_pause_after_a_limit_ends_with_the_training(office: Office) -> None:
+    """The training ends in the middle of a pause: it is tried once more at once, and no more."""
+    ended: list[bool] = []
+    procedure = handover.hand_over(office._replace(over=lambda: bool(ended)))
+    procedure.send(None)
+    procedure.send(OURS)
+    step = procedure.send(POLICY)
+    for _ in range(3):  # pauses of 1, 2 and 4 s, in steps of one second
+        while isinstance(step, Pause):
+            step = procedure.send(None)
+        procedure.send(OURS)
+        step = procedure.send(POLICY)
+    assert step == Pause(1.0)
+    ended.append(True)
+    assert isinstance(procedure.send(None), Call)
+    procedure.send(OURS)
+    with pytest.raises(StopIteration) as over:
+        procedure.send(POLICY)
+    assert over.value.value.handed is Handed.REFUSED
+
+
+def test_pauses_grow_to_half_a_minute() -> None:
+    """1, 2, 4, 8, 16, 30, 30 ... seconds: a controller in trouble is not called more often."""
+    pauses = handover._pauses()
+    assert [next(pauses) for _ in range(8)] == [1, 2, 4, 8, 16, 30, 30, 30]
+
+
+def test_a_job_that_is_taken_away_before_the_submission_notes_that_there_is_none(office: Office) -> None:
+    """The training requeues its job between the intent and sbatch: the next attempt must not look for a job that never was."""
+    play(handover.hand_over(office), Said(0, "JobId=5 JobState=COMPLETING Restarts=1", ""))
+    assert office.files.refused
+
+
+def test_one_that_was_replaced_notes_nothing(office: Office) -> None:
+    """Who has taken over may be submitting in this moment."""
+    play(handover.hand_over(office._replace(replaced=lambda: True)), OURS)
+    assert not office.files.refused
+
+
 def test_an_answer_that_was_lost_is_looked_for(office: Office) -> None:
     """Timed out and accepted all the same: found in the queue, not submitted again."""
     seen = queue(office, WAITS)
@@ -173,6 +234,9 @@ def test_a_sibling_that_a_person_cancelled(office: Office) -> None:
         ([], True, Handed.CANCELLED),
         (["6|CANCELLED|None|"], False, Handed.CANCELLED),
         (["6|PENDING|PartitionTimeLimit|afterany:5(unfulfilled)"], True, Handed.NEVER),
+        (["6|DEADLINE|None|"], True, Handed.NEVER),
+        (["6|PENDING|PartitionDown|afterany:5(unfulfilled)"], True, Handed.QUEUED),
+        (["6|PENDING|JobHeldUser|afterany:5(unfulfilled)"], True, Handed.QUEUED),
         (["6|RUNNING|None|"], True, Handed.QUEUED),
     ],
 )
@@ -298,7 +362,7 @@ def test_one_that_others_change_all_the_time_is_left(office: Office) -> None:
 
 def test_a_complete_chain_lets_its_successor_go(office: Office) -> None:
     """Nobody waits for it: cancelled."""
-    result, calls = carry_out(handover.let_go(office.files.script, office.files.chain), with_others(office), DONE)
+    result, calls = carry_out(handover.let_go(office), with_others(office), OURS, DONE)
     assert result == (("6",), ())
     assert calls[-1] == ("scancel", "6")
 
@@ -306,16 +370,16 @@ def test_a_complete_chain_lets_its_successor_go(office: Office) -> None:
 def test_a_complete_chain_leaves_a_successor_that_is_waited_for(office: Office) -> None:
     """The report waits for it: it is to start, end with 0, and release the report."""
     seen = with_others(office, REPORT.replace("afterok:5", "afterok:6"))
-    result, programs = play(handover.let_go(office.files.script, office.files.chain), seen)
-    assert (result, programs) == (((), ("6",)), ["squeue"])
+    result, programs = play(handover.let_go(office), seen, OURS)
+    assert (result, programs) == (((), ("6",)), ["squeue", "scontrol"])
 
 
 def test_a_successor_that_is_taken_back_gives_back_who_waits_for_it(office: Office) -> None:
     """First the report waits for the job that still saves, then the successor is cancelled: a cancel counts as an end."""
     seen = with_others(office, REPORT.replace("afterok:5", "afterany:6"))
-    result, calls = carry_out(handover.take_back(office), seen, DONE, DONE)
+    result, calls = carry_out(handover.take_back(office), seen, OURS, DONE, DONE)
     assert result == ("6",)
-    assert calls[1:] == [("scontrol", "update", "JobId=7", "Dependency=afterany:5"), ("scancel", "6")]
+    assert calls[2:] == [("scontrol", "update", "JobId=7", "Dependency=afterany:5"), ("scancel", "6")]
 
 
 def test_a_successor_is_taken_back_though_nothing_is_answered(office: Office) -> None:
@@ -323,5 +387,5 @@ def test_a_successor_is_taken_back_though_nothing_is_answered(office: Office) ->
     seen = with_others(
         office, REPORT.replace("afterok:5", "afterany:6"), REPORT.replace("afterok:5", "afterok:6").replace("7|", "8|")
     )
-    result, programs = play(handover.take_back(office), seen, SILENT, DONE)
-    assert (result, programs) == (("6",), ["squeue", "scontrol update", "scancel 6"])
+    result, programs = play(handover.take_back(office), seen, SILENT, SILENT, DONE)
+    assert (result, programs) == (("6",), ["squeue", "scontrol", "scontrol update", "scancel 6"])

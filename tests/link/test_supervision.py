@@ -102,6 +102,36 @@ def test_one_that_cannot_be_told_is_stopped_after_the_last_save_that_fits() -> N
     assert state.phase is Phase.STOPPING
 
 
+def test_who_is_told_is_decided_on_what_is_seen_in_that_moment() -> None:
+    """A signal comes long after the last look, and a save has begun since: nobody is asked, nor stopped, until that is whole."""
+    stale, writing = saw(1.0), Sight(writing=True)
+    for hearing in Hearing:
+        early = (START, stale, events.SignalReceived(9.0, USR1), events.Listened(9.0, hearing, writing))
+        _, actions = history(policy(), *early)
+        assert kinds(actions) == ["Listen"], hearing
+        done = Sight(NEWEST, True, written_at=(12.0,))
+        _, actions = history(policy(), *early, events.Looked(13.5, done), events.Listened(13.5, hearing, done))
+        assert kinds(actions)[:2] == ["Listen", "Listen"] and kinds(actions)[2:] in (["SignalTraining"], ["Terminate"]), hearing
+
+
+def test_what_a_training_leaves_behind_may_end_its_save() -> None:
+    """It ends with 0 by itself while a process that it began writes: the link ends after that, as unasked, at the end time too."""
+    exited = events.ChildExited(50.0, OK, left=True, sight=Sight(writing=True))
+    waits, actions = history(policy(), START, exited, events.Looked(60.0, Sight(writing=True)))
+    assert (waits.phase, waits.status, actions) == (Phase.RUNNING, OK, [])
+    whole = Sight(NEWEST, True, written_at=(61.0,))
+    ended, actions = history(policy(), START, exited, events.TreeEnded(61.2, whole))
+    assert (ended.phase, ended.status, ended.told, ended.sight, actions) == (Phase.ENDED, OK, False, whole, [])
+    late = (events.TermDue(60.0), events.KillDue(97.5), events.TreeEnded(97.6))
+    ended, actions = history(policy(), START, exited, *late)
+    assert (kinds(actions), ended.phase, ended.told, ended.reason) == (["Kill"], Phase.ENDED, False, None)
+    _, actions = history(policy(None), START, exited, events.TermDue(650.0))
+    assert kinds(actions) == ["Terminate"], "without an end time it has as long as a save that is asked for"
+    stopped = (exited, events.SignalReceived(51.0, INT), events.SignalReceived(52.0, INT))
+    _, actions = history(policy(), START, *stopped)
+    assert kinds(actions) == ["Kill"], "nobody is left who should be told, and a second Ctrl-C ends it"
+
+
 def test_without_saves_int_comes_at_the_checkpoint_time_and_term_at_its_own() -> None:
     """No save seen: INT at the checkpoint time where it is caught; one that cannot be told runs until TERM."""
     _, only_int = history(policy(), START, ASK, INT_ONLY)
@@ -332,6 +362,10 @@ class World:
         self.log: list[tuple[float, events.Action, core.State]] = []
         self.ends = 0
 
+    def sight(self) -> Sight:
+        """Return what a look shows now."""
+        return Sight(NEWEST if self.written else None, bool(self.written), self.writing, self.written)
+
     def feed(self, event: events.Event) -> None:
         """Feed one event and answer the actions; check what must hold at each step."""
         before = self.state
@@ -341,7 +375,7 @@ class World:
         for action in actions:
             self.log.append((self.at, action, before))
             if isinstance(action, events.Listen):
-                self.feed(events.Listened(self.at, self.hearing))
+                self.feed(events.Listened(self.at, self.hearing, self.sight()))
             elif isinstance(action, events.SignalTraining):
                 self.feed(events.Delivered(self.at, action.noted or self.hearing is not Hearing.DEAF))
 
@@ -368,8 +402,7 @@ def test_whatever_happens(world_: tuple[core.Policy, list[tuple[str, object]]]) 
         elif kind == "save":
             world.writing = bool(value)
             world.written = world.written if value else (*world.written, world.at)
-            sight = Sight(NEWEST if world.written else None, bool(world.written), world.writing, world.written)
-            world.feed(events.Looked(world.at, sight))
+            world.feed(events.Looked(world.at, world.sight()))
         elif kind == "hearing":
             world.hearing = typing.cast(Hearing, value)
         elif kind == "wait":
@@ -377,8 +410,7 @@ def test_whatever_happens(world_: tuple[core.Policy, list[tuple[str, object]]]) 
         elif kind == "replaced":
             world.feed(events.Replaced(world.at))
         elif kind == "word":
-            sight = Sight(NEWEST if world.written else None, bool(world.written), world.writing, world.written)
-            world.feed(events.Looked(world.at, sight, ready=not value, heard=bool(value)))
+            world.feed(events.Looked(world.at, world.sight(), ready=not value, heard=bool(value)))
         elif kind == "times":
             world.feed(events.TimesChanged(world.at))
         elif kind == "learned":
@@ -386,13 +418,18 @@ def test_whatever_happens(world_: tuple[core.Policy, list[tuple[str, object]]]) 
             # The loop answers an inquiry; nothing is learned that was not asked for.
             if any(isinstance(action, events.Inquire) for _, action, _ in world.log):
                 world.feed(events.ReasonLearned(world.at, Reason(course, "the controller said so"), runs_on))
+        elif world.state.status is None:
+            world.feed(events.ChildExited(world.at, OK, left=bool(value), sight=world.sight()))
         else:
-            world.feed(events.ChildExited(world.at, OK))
+            world.feed(events.TreeEnded(world.at, world.sight()))
     _check_log(rules, world)
     if rules.times is not None and world.state.phase is not Phase.ENDED:
         world.wait(2 * limit_s)
         assert any(isinstance(action, events.Kill) and at <= rules.times.end_at + limit_s for at, action, _ in world.log)
-    world.feed(events.ChildExited(world.at, Status(None, 9)))
+    if world.state.status is None:
+        world.feed(events.ChildExited(world.at, Status(None, 9)))
+    else:
+        world.feed(events.TreeEnded(world.at, world.sight()))
     assert world.ends == 1
     assert world.state.phase is Phase.ENDED
 
@@ -403,6 +440,7 @@ def _check_log(rules: core.Policy, world: World) -> None:
     asks = [(at, action, before) for at, action, before in world.log if isinstance(action, events.SignalTraining)]
     assert len([1 for _, action, _ in asks if not action.noted and action.pass_on is None]) <= 2
     for at, action, before in asks:
+        assert before.status is None or before.phase is Phase.ASKED, "asked after the training was over"
         if action.noted or action.pass_on is not None:
             continue
         patience = rules.times is not None and at >= rules.times.ask_at
@@ -411,4 +449,5 @@ def _check_log(rules: core.Policy, world: World) -> None:
         if isinstance(action, events.Kill):
             assert before.ints or (before.kill_at is not None and at >= before.kill_at), "killed before its time"
         if isinstance(action, events.Terminate) and before.reason is None and rules.times is not None:
-            assert at >= rules.times.term_at or before.sight.written_at or before.replaced or "taken over" in action.why
+            over = before.status is not None  # what is left of it has as long as a save that is asked for
+            assert at >= rules.times.term_at or before.sight.written_at or before.replaced or "taken over" in action.why or over

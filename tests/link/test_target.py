@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckptrun.link.launchers import ATTENDANTS, CONTAINERS, INITS, MPI, SHELLS, TOOLS, WRAPPERS, Kind, kind, name
-from ckptrun.link.target import INT, TERM, USR1, USR2, Hearing, Target, announce, audience, told_by_file, told_by_relays
+from ckptrun.link.target import INT, TERM, USR1, USR2, Hearing, Target, announce, audience, subject, told_by_file, told_by_relays
 from ckptrun.words import Process
 
 EVERYTHING = (*range(1, 9), *range(10, 19), *range(20, 32))
@@ -334,6 +334,8 @@ def test_what_is_announced() -> None:
     """The command names the training, or the launcher whose branches will."""
     assert announce(("/v/bin/python3", "-u", "train.py")) == "python3 train.py itself, and nobody below it"
     assert announce(("bash", "-c", "x")).startswith("what bash starts")
+    assert subject(("/v/bin/python3", "-u", "train.py")) == "python3 train.py"
+    assert subject(("torchrun", "--standalone", "train.py")) == "what torchrun starts"
 
 
 def test_every_launcher_is_on_the_page() -> None:

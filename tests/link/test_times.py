@@ -34,8 +34,11 @@ def test_margin_is_not_under_the_guess_until_an_asked_save_was_measured() -> Non
 
 
 def test_a_cut_save_counts_twice() -> None:
-    """A save that was cut counts as twice the time that it had."""
-    assert slowest((Save(5.0, asked=True, cut=True), Save(8.0, asked=True))) == 10.0
+    """A save that was cut counts as twice the time that it had, until one that was asked for after it has been measured."""
+    cut = Save(5.0, asked=True, cut=True)
+    assert slowest((Save(8.0, asked=True), cut)) == slowest((cut, Save(8.0, asked=False))) == 10.0
+    assert slowest((cut, Save(8.0, asked=True))) == 8.0
+    assert slowest((cut, Save(2.0, asked=True))) == 5.0, "it is known to have taken longer than it had"
     assert times(0.0, 60.0, (Save(5.7, asked=True, cut=True),)).margin_s == pytest.approx(2 * 11.4 + 3)
 
 
@@ -52,6 +55,25 @@ def test_only_the_last_ten_saves_count() -> None:
     """One slow save long ago does not cost the chain its time for ever."""
     saves = (Save(100.0, asked=True),) + (Save(1.0, asked=True),) * 10
     assert slowest(saves) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "saves", "why"),
+    [
+        (60.0, (), "10% of the limit, no save measured yet"),
+        (12 * HOUR, (), "10% of the limit, at most 10 min, no save measured yet"),
+        (12.0, (), "at least 4 s, no save measured yet"),
+        (60.0, (Save(0.2, asked=False),), "10% of the limit, no save that was asked for measured yet"),
+        (60.0, (Save(12.0, asked=True),), "2 x 12 s, the only save measured, + 3 s"),
+        (12 * HOUR, (Save(12.0, asked=True), Save(40.0, asked=False)), "2 x 40 s, the slowest of the last 2 saves, + 30 s"),
+        (60.0, (Save(8.0, asked=True), Save(5.0, asked=True, cut=True)), "2 x 10 s, twice what a save had that was cut, + 3 s"),
+        (60.0, (Save(5.0, asked=True, cut=True), Save(2.0, asked=True)), "2 x 5 s, what a save had that was cut, + 3 s"),
+        (60.0, (Save(40.0, asked=True),), "half of the limit, the most there is; 2 x 40 s, the only save measured, + 3 s is more"),
+    ],
+)
+def test_the_margin_says_where_it_comes_from(limit_s: float, saves: tuple[Save, ...], why: str) -> None:
+    """Whoever reads the line at the start can work the margin out."""
+    assert times(0.0, limit_s, saves).why == why
 
 
 @given(

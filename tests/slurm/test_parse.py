@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ckptrun.slurm import parse
-from ckptrun.slurm.parse import Answer, JobId
+from ckptrun.slurm.parse import JobId
 
 RECORD = (
     "JobId=104 JobName=two words UserId=alice(1001) GroupId=alice(1001) MCS_label=N/A Priority=4294901757 Nice=0 Account=(null) "
@@ -56,36 +56,6 @@ def test_dates_far_and_near() -> None:
 def test_job_ids(text: str, found: JobId | None) -> None:
     """A job or an array task; nothing else becomes an id, and so no path or option."""
     assert parse.job_id(text) == found
-
-
-FAILED = "sbatch: error: Batch job submission failed: "
-
-
-@pytest.mark.parametrize(
-    ("code", "out", "err", "answer"),
-    [
-        (0, "123\n", "", Answer.ACCEPTED),
-        (0, "123;lab\n", "sbatch: warning: something\n", Answer.ACCEPTED),
-        (0, "", "", Answer.UNKNOWN),
-        (None, "", "", Answer.UNKNOWN),
-        (-9, "", "", Answer.UNKNOWN),
-        (143, "", "", Answer.UNKNOWN),
-        (1, "", f"{FAILED}Socket timed out on send/recv operation\n", Answer.UNKNOWN),
-        (1, "", f"{FAILED}Connection reset by peer\n", Answer.UNKNOWN),
-        (1, "", f"{FAILED}Unable to contact slurm controller (connect failure)\n", Answer.LATER),
-        (1, "", f"{FAILED}Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)\n", Answer.LATER),
-        (1, "", f"{FAILED}Access/permission denied\n", Answer.REFUSED),
-        (1, "", f"{FAILED}Requested node configuration is not available\n", Answer.REFUSED),
-        (1, "", "sbatch: error: Unable to open file x\n", Answer.REFUSED),
-        (255, "", "sbatch: unrecognized option '--foo'\n", Answer.REFUSED),
-        (127, "", "sbatch: not found", Answer.REFUSED),
-    ],
-)
-def test_what_became_of_a_submission(code: int | None, out: str, err: str, answer: Answer) -> None:
-    """Certain refusals, those that may pass, and answers after which there may be a job all the same."""
-    found = parse.submission(code, out, err)
-    assert found.answer is answer
-    assert found.job == (JobId(123) if answer is Answer.ACCEPTED else None)
 
 
 def test_the_queue() -> None:

@@ -20,6 +20,7 @@ _MODULES = {
     "distributed": "distributed",
     "sharded": "sharded",
     "orbax": "orbax",
+    "ranked": "ranked",
     "folder": "folder",
     "deepspeed": "folder",
     "hugging-face": "folder",
