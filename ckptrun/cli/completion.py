@@ -63,7 +63,7 @@ def with_names(command: click.Command) -> click.Command:
             param.type = TemplateName() if param.name == "name" else param.type
         with_names(below)
     for param in command.params:
-        if isinstance(param, click.Argument) and (param.metavar or "").strip("[]. ") in ("ID", "CHAIN"):
+        if isinstance(param, click.Argument) and (param.metavar or "").lstrip("[").startswith(("ID", "CHAIN")):
             param.type = ChainId()
         if param.name == "site":
             param.type = SiteName()
