@@ -33,10 +33,12 @@ class Plan(NamedTuple):
     continue_with: str = "auto"
     successor: str | None = None
     on_end: str | None = None
+    most_links: int | None = None  # the site's limit, which is not the same as somebody's wish: the default may be less
 
     def bound(self, *, sees_progress: bool) -> int:
         """Return how many starts the chain may have: fewer where nobody can see whether it gets anywhere."""
-        return self.max_links if self.max_links is not None else (20 if sees_progress else 5)
+        wanted = self.max_links if self.max_links is not None else (20 if sees_progress else 5)
+        return wanted if self.most_links is None else min(wanted, self.most_links)
 
 
 def to_json(plan: Plan) -> dict[str, Any]:

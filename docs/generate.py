@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from ckptrun.cli.options import OPTIONS
+from ckptrun.cli.config_file import SITE_FILE
+from ckptrun.cli.options import CONFIGURABLE, LIMITED, OPTIONS, Option
+from ckptrun.cli.sbatch import HELP as SBATCH_HELP
+from ckptrun.doctor.judge import ABOUT
+from ckptrun.doctor.program import ABOUT as OF_PROGRAMS
 from ckptrun.link.events import Phase
 from ckptrun.link.protocol import NEVER
 from ckptrun.link.supervision import TABLE as STEPS
@@ -30,10 +36,11 @@ def options_page() -> str:
     lines += ["`12:00:00`, `1-06` (a day and six hours). A bare number is refused: Slurm would read minutes, most people seconds."]
     lines += [
         "",
-        "Options come from the command line, else from the variable `CKPTRUN_OPTIONS`. `--` ends the options; without it the first",
+        "Options come from the command line, else from the variable `CKPTRUN_OPTIONS`, else from files (configuration.md).",
     ]
     lines += [
-        "word that is no option is a subcommand (`run`, `sbatch`, `template`, `chain`, `verify`, `demo`) if it is one, else the",
+        "`--` ends the options; without it the first word that is no option is a subcommand (`run`, `sbatch`, `template`, `chain`,",
+        "`verify`, `doctor`, `demo`) if it is one, else the",
         "training command. A script that `ckptrun sbatch` submits has its options in `#CKPTRUN` lines: how-to/submit-a-script.md.",
     ]
     return "\n".join(lines) + "\n"
@@ -88,6 +95,110 @@ def answers_page() -> str:
         "A partition that is down or inactive is none of them: the job waits until it is opened.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def doctor_page() -> str:
+    """Return the reference of `ckptrun doctor`: the page as written, and the table of the rules."""
+    words = (DOCS / "reference" / "doctor.head.txt").read_text()
+    rows = [f"| `{name}` | {about} |" for name, about in ABOUT.items()]
+    programs = [f"| `{name}` | {about} |" for name, about in OF_PROGRAMS.items()]
+    table = ["", "| rule | what it finds |", "|---|---|"]
+    told = ["", "Of training programs, `ckptrun doctor train.py`; all are warnings, and `--fix` leaves programs alone:"]
+    return "\n".join([words.rstrip(), *table, *rows, *told, *table, *programs]) + "\n"
+
+
+_DURATION = {
+    "type": "string",
+    # durations.py: numbers with units, or Slurm's forms with a colon or a day; none of them may be nothing.
+    "pattern": r"^(?!(?:[0.:-]|[smhdSMHD])*$)(?:(?:(?:\d+(?:\.\d+)?|\.\d+)[smhdSMHD])+|\d+-\d+(?::\d+){0,2}|\d+:\d+(?::\d+)?)$",
+}
+_OF_VALUE: dict[str | None, dict[str, Any]] = {
+    None: {"type": "boolean"},
+    "DURATION": _DURATION,
+    "DURATION|auto": {"anyOf": [{"const": "auto"}, _DURATION]},
+    "N": {"type": ["integer", "string"], "minimum": 1, "maximum": 999_999_999, "pattern": r"^(?=.*[1-9])\d{1,9}$"},
+    "CODE": {"type": ["integer", "string"], "minimum": 0, "maximum": 255, "pattern": r"^(\d{1,2}|[01]\d\d|2[0-4]\d|25[0-5])$"},
+    "PATH": {"type": ["string", "number"], "minLength": 1, "not": {"type": "string", "pattern": r"^(~/|\$)"}},
+    "NAME|auto": {"type": ["string", "integer"], "minLength": 1},
+    "TEXT": {"type": ["string", "number"], "minLength": 1},
+    "NAME": {"type": ["string", "integer"], "pattern": r"^(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}$"},
+}
+
+
+def _schema_of(option: Option) -> dict[str, Any]:
+    if option.key == "retries":
+        return _OF_VALUE["N"] | {"minimum": 0, "pattern": r"^\d{1,9}$"}
+    if option.value in _OF_VALUE:
+        one = _OF_VALUE[option.value]
+        return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]} if option.repeatable else one
+    assert option.value is not None
+    return {"enum": option.value.split("|")}
+
+
+def schema() -> str:
+    """Return the JSON schema of a configuration file, for editors."""
+    options = {option.word: {"description": option.help, **_schema_of(option)} for option in CONFIGURABLE}
+    limits = {option.word: _schema_of(option) for option in LIMITED}
+    limits_schema = {"type": "object", "properties": limits, "additionalProperties": False}
+    told = f"What nobody exceeds; in {SITE_FILE} alone."
+    return (
+        json.dumps(
+            {
+                "$schema": "https://json-schema.org/draft/2020-12/schema",
+                "title": "Configuration of ckptrun",
+                "type": ["object", "null"],
+                "properties": options | {"limits": {"description": told, **limits_schema}},
+                "additionalProperties": False,
+            },
+            indent=1,
+        )
+        + "\n"
+    )
+
+
+def manual() -> str:
+    """Return the manual page: what `--help` says of each command, in the language of `man`."""
+    import click
+
+    from ckptrun.cli.app import app
+
+    lines = [".TH CKPTRUN 1", ".SH NAME", "ckptrun \\- a training command that outlives its time limit", ".SH SYNOPSIS"]
+    lines += [r"\fBckptrun\fR [\fIOPTIONS\fR] [\-\-] \fICOMMAND\fR..."]
+    context = click.Context(app, info_name="ckptrun")
+    for name in app.list_commands(context):
+        command = app.get_command(context, name)
+        assert command is not None
+        lines += [f".SH {name.upper()}", *_manual_of(command, click.Context(command, context, info_name=name))]
+    lines += [".SH SEE ALSO", r"\fBsbatch\fR(1), \fBscancel\fR(1), \fBsqueue\fR(1)"]
+    return "\n".join(lines) + "\n"
+
+
+def _manual_of(command: Any, context: Any) -> list[str]:
+    import click
+
+    if command.name == "sbatch":  # its help is its own
+        return [".nf", *(_roff(line) for line in SBATCH_HELP.rstrip().split("\n")), ".fi"]
+    lines = [_roff(" ".join([context.command_path, *command.collect_usage_pieces(context)]))]
+    for paragraph in (command.help or "").replace("\b", "").split("\n\n"):
+        lines += [".PP", _roff(" ".join(paragraph.split()))]
+    for param in command.params:
+        record = param.get_help_record(context) if isinstance(param, click.Option) else None
+        if record is not None:
+            lines += [".TP", rf"\fB{_roff(record[0])}\fR", _roff(record[1])]
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            lines += [f".SS {command.name} {name}", *_manual_of(below, click.Context(below, context, info_name=name))]
+    if command.epilog:
+        lines += [".PP", _roff(command.epilog)]
+    return lines
+
+
+def _roff(text: str) -> str:
+    """Return a text as `man` prints it: backslashes and hyphens are themselves, and no line begins with a request."""
+    kept = text.replace("\\", r"\e").replace("-", r"\-")
+    return rf"\&{kept}" if kept[:1] in (".", "'") else kept
 
 
 def templates_page() -> str:
@@ -167,13 +278,17 @@ def _script(name: str) -> Callable[[], str]:
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    "reference/sbatch-answers.md": answers_page,
     "reference/options.md": options_page,
+    "reference/sbatch-answers.md": answers_page,
     "explanation/one-link.md": diagram_page,
+    "man/ckptrun.1": manual,
+    "reference/configuration.schema.json": schema,
+    "reference/doctor.md": doctor_page,
+    "reference/templates.md": templates_page,
+    **{f"../slurm-templates/{name}/job.sh": _script(name) for name in TEMPLATES},
 }
-PAGES["reference/templates.md"] = templates_page
-PAGES |= {f"../slurm-templates/{name}/job.sh": _script(name) for name in TEMPLATES}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():
+        (DOCS / name).parent.mkdir(exist_ok=True)
         (DOCS / name).write_text(page())

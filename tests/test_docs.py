@@ -61,6 +61,7 @@ def test_readme_options_exist() -> None:
         "--write",
         "--full",
         "--nproc-per-node",
+        "--fix",
     }
     known |= {option for command in chain.commands.values() for param in command.params for option in param.opts}
     known |= {"--site", "--set", "--force", "--steps", "--nv", "--container-image", "--resume", "--system-site-packages"}
@@ -168,3 +169,26 @@ def test_the_house_names_every_module() -> None:
     ]
     missing = [path.name for path in modules if path.name not in plan and path.parent.name != "cli"]
     assert not missing, f"docs/explanation/house.md does not name {missing}"
+
+
+def test_the_check_of_a_script_runs(ckptrun: Ckptrun) -> None:
+    """The script and the command of the how-to say what stands there, but for the time limit of this machine's Slurm."""
+    text = (ROOT / "docs" / "how-to" / "check-a-script.md").read_text()
+    ((name, body),) = re.findall(r"```bash file=(\S+)\n(.*?)```", text, re.DOTALL)
+    (ckptrun.folder / name).write_text(body)
+    (line,) = re.findall(r"```bash run\n(.*?)\n```", text, re.DOTALL)
+    (said,) = re.findall(r"```text said\n(.*?)```", text, re.DOTALL)
+    ckptrun.environment["PATH"] = str(ckptrun.folder)
+    assert ckptrun.run(*shlex.split(line)[1:], code=1).stdout == said
+    assert "Submit it: ckptrun sbatch job.fixed.sh" in ckptrun.run("doctor", "--fix", name, code=1).stdout
+    assert "a chain will work. Submit it" in ckptrun.run("doctor", "job.fixed.sh", code=0).stdout
+
+
+def test_the_manual_page_is_one(tmp_path: Path) -> None:
+    """It names every subcommand and every option of `run`, as `--help` does; what would be a request of roff is none."""
+    lines = (ROOT / "docs" / "man" / "ckptrun.1").read_text().splitlines()
+    requests = {line.split()[0] for line in lines if line.startswith((".", "'"))}
+    assert requests <= {".TH", ".SH", ".SS", ".PP", ".TP", ".nf", ".fi"}
+    text = "\n".join(lines).replace("\\-", "-")
+    assert all(f".SH {name.upper()}" in text for name in SUBCOMMANDS)
+    assert all(option.name in text for option in OPTIONS if option.name != "--help")

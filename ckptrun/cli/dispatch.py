@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 from ckptrun.early import Handlers
 
 
 def dispatch(words: list[str], handlers: Handlers | None) -> int:
     """Run what the words mean and return the exit code. Raises CkptrunError."""
-    if words and (words[0] in ("chain", "demo", "template", "verify") or words[0] in ("--help", "-h")):
+    completing = not words and "_CKPTRUN_COMPLETE" in os.environ
+    if completing or (words and (words[0] in ("chain", "demo", "template", "verify", "doctor") or words[0] in ("--help", "-h"))):
         from ckptrun.cli.app import main
 
         return main(words)

@@ -1,4 +1,4 @@
-"""The options of `ckptrun run`: one table, read by the command line, by CKPTRUN_OPTIONS and by `--help`.
+"""The options of `ckptrun run`: one table, read by the command line, by CKPTRUN_OPTIONS, by configuration files and by `--help`.
 
 A table of our own instead of click's decorators: the same options are read from several places, all mistakes are told at once,
 and importing click would cost the start of every link three times what reading the words does.
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ckptrun import durations
+from ckptrun.cli.settings import COMMAND_LINE, Setting
 from ckptrun.errors import UsageError
 from ckptrun.plan import Plan, swallowed_by_shell, to_json
 
@@ -23,6 +24,7 @@ SUBCOMMANDS = {
     "template": "Write a job script and a training program to begin with.",
     "chain": "List chains and show what happened in them.",
     "verify": "Say whether checkpoints are whole.",
+    "doctor": "Say whether a chain will work here, or what is wrong with a job script.",
     "demo": "A small real training, chained over its time limit, on this machine.",
 }
 _UNCATCHABLE = frozenset({"KILL", "STOP"})
@@ -40,9 +42,19 @@ class Option(NamedTuple):
     short: str | None = None
 
     @property
+    def word(self) -> str:
+        """Return the name as it stands in a file, without the hyphens before it."""
+        return self.name[2:]
+
+    @property
     def key(self) -> str:
         """Return the name under which the value is kept."""
-        return self.name[2:].replace("-", "_")
+        return self.word.replace("-", "_")
+
+    @property
+    def is_path(self) -> bool:
+        """Return whether the value is the name of a file or a folder."""
+        return self.value in ("PATH", "FILE")
 
 
 def _text(text: str) -> str:
@@ -193,6 +205,7 @@ OPTIONS: tuple[Option, ...] = (
         "Run once when the chain ends, for at most 60 s, with facts in CKPTRUN_ variables. Split as by a shell, run without one.",
     ),
     Option("--chain", "NAME", _chain, "made from the program and the time", "The chain's id."),
+    Option("--config", "FILE", _path, "none", "Read further options from this YAML file."),
     Option(
         "--rehearse",
         "DURATION",
@@ -205,20 +218,33 @@ OPTIONS: tuple[Option, ...] = (
     Option("--help", None, _flag, "off", "Show this help.", short="-h"),
 )
 BY_NAME = {option.name: option for option in OPTIONS} | {option.short: option for option in OPTIONS if option.short}
+BY_KEY = {option.word: option for option in OPTIONS}
+REPEATABLE = frozenset(option.key for option in OPTIONS if option.repeatable)
+# What a file may say, and what a site may set limits to.
+CONFIGURABLE = tuple(option for option in OPTIONS if option.key not in ("config", "help"))
+LIMITED = tuple(BY_KEY[word] for word in ("max-links", "max-time", "retries"))
 
 
 class Read(NamedTuple):
-    """What stood on a line: values by key, the words after the options, and whether `--` came before them."""
+    """What stood on a line: the options, the words after them, and whether `--` came before those."""
 
-    values: dict[str, Any]
+    given: tuple[Setting, ...]
     rest: tuple[str, ...]
     settled: bool
 
+    @property
+    def values(self) -> dict[str, Any]:
+        """Return the values by key: a list for an option that may be given several times."""
+        from ckptrun.cli.settings import layered, values
 
-def read(words: list[str], origin: str = "") -> Read:
-    """Read options up to the first word that is none. Raises UsageError with every mistake."""
-    values: dict[str, Any] = {}
-    mistakes: list[str] = []
+        return values(layered([self.given]), REPEATABLE)
+
+
+def read(words: list[str], source: str = COMMAND_LINE, mistakes: list[str] | None = None) -> Read:
+    """Read options up to the first word that is none. Mistakes are added to the list, or raised together as UsageError."""
+    given: list[Setting] = []
+    raising, mistakes = mistakes is None, [] if mistakes is None else mistakes
+    origin = "" if source == COMMAND_LINE else f"{source}: "
     place, settled = 0, False
     while place < len(words):
         word = words[place]
@@ -242,22 +268,13 @@ def read(words: list[str], origin: str = "") -> Read:
                 mistakes.append(f"{origin}{name} needs a value: {name} {option.value}")
                 break
             value, place = words[place], place + 1
-        _take(option, value, values, mistakes, origin)
-    if mistakes:
+        try:
+            given.append(Setting(option.key, value, option.read(value), source))
+        except ValueError as error:
+            mistakes.append(f"{origin}{option.name} {error}")
+    if mistakes and raising:
         raise UsageError(*mistakes)
-    return Read(values, tuple(words[place:]), settled)
-
-
-def _take(option: Option, value: str, values: dict[str, Any], mistakes: list[str], origin: str) -> None:
-    try:
-        found = option.read(value)
-    except ValueError as error:
-        mistakes.append(f"{origin}{option.name} {error}")
-        return
-    if option.repeatable:
-        values.setdefault(option.key, []).append(found)
-    else:
-        values[option.key] = found
+    return Read(tuple(given), tuple(words[place:]), settled)
 
 
 def _nearest(name: str) -> str:
@@ -265,19 +282,6 @@ def _nearest(name: str) -> str:
 
     close = difflib.get_close_matches(name, [option.name for option in OPTIONS], n=1)
     return f", did you mean {close[0]}?" if close else ""
-
-
-def from_environment() -> dict[str, Any]:
-    """Return the options that stand in CKPTRUN_OPTIONS. Raises UsageError that names the variable."""
-    text = os.environ.get("CKPTRUN_OPTIONS", "")
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise UsageError(f"CKPTRUN_OPTIONS: {error} in {text!r}") from None
-    found = read(words, "CKPTRUN_OPTIONS: ")
-    if found.rest:
-        raise UsageError(f"CKPTRUN_OPTIONS: {found.rest[0]!r} is no option; the command stands on the command line")
-    return found.values
 
 
 def to_plan(values: dict[str, Any], command: tuple[str, ...]) -> Plan:
@@ -291,6 +295,7 @@ def to_plan(values: dict[str, Any], command: tuple[str, ...]) -> Plan:
         margin_s=values.get("margin", signal_margin_s),
         limit_s=values.get("time_limit"),
         max_links=values.get("max_links"),
+        most_links=values.get("most_links"),
         max_time_s=values.get("max_time"),
         retries=values.get("retries", 0),
         done_file=values.get("done_file"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckptrun.cli import options
 from ckptrun.cli.options import SUBCOMMANDS
+from ckptrun.cli.sources import resolve
 from ckptrun.early import Handlers
 from ckptrun.errors import CommandNotFound, UsageError
 from ckptrun.link import child, messages
@@ -20,22 +21,26 @@ if TYPE_CHECKING:
 def main(words: list[str], handlers: Handlers) -> int:
     """Run a chain, or tell what would be run."""
     started_at = time.monotonic()
-    found = options.read(words)
+    mistakes: list[str] = []
+    found = options.read(words, mistakes=mistakes)
+    if found.rest[:1] == ("run",) and not found.settled:
+        more = options.read(list(found.rest[1:]), mistakes=mistakes)
+        found = more._replace(given=found.given + more.given)
     values, command = found.values, found.rest
-    if command[:1] == ("run",) and not found.settled:
-        more = options.read(list(command[1:]))
-        values, command, found = values | more.values, more.rest, more
     if values.get("help"):
         from ckptrun.cli.app import main as app_main
 
         return app_main(["run", "--help"])
+    sources = resolve(found.given, mistakes)
     if not command:
         raise UsageError("no command: write the training command behind it, as in `ckptrun python train.py`")
     if not found.settled:
         _check_word(command[0], values)
-    values = options.from_environment() | values
+    values = sources.values
     plan = options.to_plan(values, command)
     messages.verbose = bool(values.get("verbose"))
+    for line in sources.told:
+        messages.say(line)
     rehearse_s, dry_run = values.get("rehearse"), values.get("dry_run")
     if rehearse_s is not None and dry_run:
         raise UsageError("--rehearse runs the training and --dry-run runs nothing: write one of the two")

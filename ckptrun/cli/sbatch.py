@@ -9,13 +9,15 @@ import shlex
 import signal
 import subprocess
 import sys
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 from ckptrun.chain import submissions
 from ckptrun.chain.home import state_home
 from ckptrun.chain.ready import own_program
 from ckptrun.chain.submissions import Submission, Typed
 from ckptrun.cli import options
+from ckptrun.cli.settings import Setting
+from ckptrun.cli.sources import resolve
 from ckptrun.errors import CkptrunError, CommandNotFound, UsageError
 from ckptrun.slurm import answers, commands, job_script, sbatch_options
 from ckptrun.slurm.answers import Answer
@@ -131,28 +133,28 @@ def _is_array(script: str, named: dict[str, str]) -> bool:
 
 
 def _own_options(body: Body, array: bool) -> tuple[str, ...]:
-    """Return the words of the `#CKPTRUN` lines. Raises UsageError with every mistake in them and in CKPTRUN_OPTIONS."""
+    """Return the words of the `#CKPTRUN` lines. Raises UsageError with every mistake in them and wherever options come from."""
     mistakes: list[str] = []
     words: list[str] = []
-    values: dict[str, Any] = {}
-    places = [(f"{body.called}, line {number}", text) for number, text in job_script.own_lines(body.text)]
-    for origin, text in [("CKPTRUN_OPTIONS", os.environ.get("CKPTRUN_OPTIONS", "")), *places]:
+    given: list[Setting] = []
+    for number, text in job_script.own_lines(body.text):
+        source = f"{body.called}, line {number}"
         try:
-            found = shlex.split(text, comments=origin != "CKPTRUN_OPTIONS")
-            # The number of the task is known in the job alone.
-            known = options.read([word.replace("%a", "0") if array else word for word in found], f"{origin}: ")
+            found = shlex.split(text, comments=True)
         except ValueError as error:
-            mistakes.append(f"{origin}: {error} in {text.strip()!r}")
+            mistakes.append(f"{source}: {error} in {text.strip()!r}")
             continue
-        except UsageError as error:
-            mistakes += error.mistakes
-            continue
-        mistakes += [f"{origin}: {why}" for why in _misplaced(found, known)]
-        values |= known.values
-        words += found if origin != "CKPTRUN_OPTIONS" else []
-    if mistakes:
-        raise UsageError(*mistakes)
-    options.to_plan(values, (*job_script.interpreter(body.text), body.name))
+        before = len(mistakes)
+        # The number of the task is known in the job alone.
+        known = options.read([word.replace("%a", "0") if array else word for word in found], source, mistakes)
+        if len(mistakes) == before:  # what stands behind an option that there is not may be its value
+            mistakes += [f"{source}: {why}" for why in _misplaced(found, known)]
+        given += known.given
+        words += found
+    sources = resolve(tuple(given), mistakes, array=array)
+    options.to_plan(sources.values, (*job_script.interpreter(body.text), body.name))
+    for line in sources.told:
+        print(f"ckptrun: {line}", file=sys.stderr)
     return tuple(words)
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from ckptrun import durations
 from ckptrun.chain.model import ChainSoFar, so_far
-from ckptrun.plan import overridden
+from ckptrun.plan import from_json, overridden
 from ckptrun.show.seen import ENDED, Known, Progress, SeenChain, SeenLink, Totals
 from ckptrun.show.starts import links_of, number_of, utc_of
 
@@ -34,7 +34,7 @@ def build(known: Known, now: float) -> SeenChain:
         links=links,
         totals=totals,
         progress=_progress(known, links, bounds, totals, now),
-        bound=int(plan.get("max_links") or (20 if sees else 5)),
+        bound=from_json({"command": (), **plan}).bound(sees_progress=sees),
         counted=bounds.starts,
         counted_s=bounds.running_s + (links[-1].seconds or 0.0 if links and living and links[-1].ended_at is None else 0.0),
         max_time_s=number_of(plan.get("max_time_s")),

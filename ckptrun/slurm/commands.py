@@ -1,4 +1,4 @@
-"""The only place that names sbatch, scontrol, squeue, sacct and scancel: one function per call.
+"""The only place that names sbatch, scontrol, squeue, sacct, sacctmgr and scancel: one function per call.
 
 A function returns a `Call`; who carries it out is the caller's affair, because a controller that is frozen takes 20 s to say so,
 and a link has signals to hear meanwhile. Client time-outs are longer than Slurm's own (MessageTimeout, 10 s, and twice that for
@@ -61,6 +61,28 @@ def names(job: JobId) -> Call:
 def show_reservation(name: str) -> Call:
     """Ask for one reservation's record."""
     return Call(("scontrol", "-o", "show", "reservation", name), _READ_S)
+
+
+def show_partitions() -> Call:
+    """Ask for all partitions' records."""
+    return Call(("scontrol", "-o", "show", "partition"), _READ_S)
+
+
+def show_reservations() -> Call:
+    """Ask for all reservations' records."""
+    return Call(("scontrol", "-o", "show", "reservation"), _READ_S)
+
+
+def associations(user: str) -> Call:
+    """Ask accounting what a user may do, one line for each account and partition. It may not exist."""
+    fields = "account,partition,qos,maxjobs,maxsubmit,maxwall"
+    return Call(("sacctmgr", "-n", "-P", "show", "assoc", f"user={user}", f"format={fields}"), _ACCOUNTING_S)
+
+
+def qualities() -> Call:
+    """Ask accounting for the limits of each quality of service. It may not exist."""
+    fields = "name,maxwall,maxjobspu,maxsubmitpu"
+    return Call(("sacctmgr", "-n", "-P", "show", "qos", f"format={fields}"), _ACCOUNTING_S)
 
 
 def show_partition(name: str) -> Call:

@@ -104,7 +104,7 @@ _STARTERS = frozenset(
     }
 )
 # What does not run a training.
-_LOOKS = frozenset({"chain", "verify", "demo", "doctor", "template", "sbatch", "--version", "--help", "-h"})
+LOOKS = frozenset({"chain", "verify", "demo", "doctor", "template", "sbatch", "--version", "--help", "-h"})
 
 
 def calls_ckptrun(script: str) -> int | None:
@@ -130,7 +130,7 @@ def _runs_ckptrun(words: list[str]) -> bool:
 
 def _is_run(words: list[str], program: str) -> bool:
     place = next(place for place, word in enumerate(words) if word.rpartition("/")[2] == program)
-    return words[place + 1 : place + 2] != [] and words[place + 1] not in _LOOKS
+    return words[place + 1 : place + 2] != [] and words[place + 1] not in LOOKS
 
 
 def _commands(text: str) -> Iterator[tuple[int, list[str]]]:

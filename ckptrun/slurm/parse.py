@@ -254,6 +254,42 @@ def cluster(text: str) -> str | None:
     return found[1] if found else None
 
 
+def configuration(text: str) -> dict[str, str]:
+    """Read `scontrol show config` by name; `as of` is when the controller answered."""
+    found = {name.strip(): value.strip() for name, _, value in (line.partition("=") for line in text.splitlines()) if value.strip()}
+    said = re.match(r"Configuration data as of (\S+)", text)
+    return found | ({"as of": said[1]} if said else {})
+
+
+def records(text: str) -> tuple[dict[str, str], ...]:
+    """Read lines of `scontrol -o show partition` and the like: `Name=value` with blanks between."""
+    return tuple(dict(re.findall(r"(\S+?)=(\S*)", line)) for line in text.splitlines() if "=" in line)
+
+
+def host_names(text: str) -> tuple[str, ...]:
+    """Return the hosts of a list as Slurm writes it, `n[1-3,7],login`; several brackets in a name are multiplied out."""
+    found: list[str] = []
+    for part in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", text):
+        found += _host_names(part)
+    return tuple(found)
+
+
+def _host_names(part: str) -> list[str]:
+    bracket = re.search(r"\[([^\]]*)\]", part)
+    if bracket is None:
+        return [part]
+    numbers: list[str] = []
+    for piece in bracket[1].split(","):
+        first, dash, last = piece.partition("-")
+        ends = first.isdigit() and last.isdigit()
+        if ends and dash and int(last) - int(first) < 100_000:
+            numbers += [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
+        else:
+            numbers.append(piece)
+    head, tail = part[: bracket.start()], part[bracket.end() :]
+    return [name for number in numbers for name in _host_names(f"{head}{number}{tail}")]
+
+
 class Accounted(NamedTuple):
     """What accounting says of a job: its state in one word, and how it was submitted."""
 

@@ -8,7 +8,7 @@ a shortened name that a newer sbatch would not understand is not understood here
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import NamedTuple
 
@@ -289,6 +289,50 @@ def script_options(script: str) -> dict[str, str]:
     return found
 
 
+class Placed(NamedTuple):
+    """An option in a script: what was given (None where sbatch would refuse it), its words, its line, where it begins and ends."""
+
+    given: Given | None
+    text: str
+    line: int
+    start: int
+    end: int
+
+
+def placed_options(script: str) -> list[Placed]:
+    """Return the options of a script's `#SBATCH` lines with their places in the text."""
+    found: list[Placed] = []
+    place = 0
+    for number, line in enumerate(head(script), 1):
+        if line.startswith("#SBATCH"):
+            begins = place + len("#SBATCH")
+            found += _placed(script, number, [(begins + at, word) for at, word in _placed_words(line[len("#SBATCH") :])])
+        place += len(line) + 1
+    return found
+
+
+def _placed(script: str, number: int, words: list[tuple[int, str]]) -> Iterator[Placed]:
+    while words:
+        start, raw = words.pop(0)
+        end = start + len(raw)
+        word = _plain(raw)
+        if not word.startswith("-") or word in ("-", "--"):
+            continue
+        opened = opening(word)
+        if opened is None:
+            yield Placed(None, script[start:end], number, start, end)
+            continue
+        value = opened.value
+        if opened.option.takes is Takes.VALUE and not opened.inside:
+            if not words:
+                yield Placed(None, script[start:end], number, start, end)
+                continue
+            at, raw = words.pop(0)
+            value, end = _plain(raw), at + len(raw)
+        for one in (*opened.before, given(opened.option, value)):
+            yield Placed(one, script[start:end], number, start, end)
+
+
 def head(script: str) -> list[str]:
     """Return the lines up to the first command, in which sbatch looks for options: blank ones and comments, indented or not."""
     lines = script.split("\n")
@@ -313,12 +357,20 @@ _QUOTED = re.compile(r"""\\(.)|"([^"]*)"|'([^']*)'""")
 
 def _words(text: str) -> list[str]:
     """Split as sbatch splits a line of a script: quotes, backslashes, and a comment after `#`."""
+    return [_plain(word) for _, word in _placed_words(text)]
+
+
+def _placed_words(text: str) -> list[tuple[int, str]]:
     found = []
     place = 0
     while (word := _SCRIPT_WORD.search(text, place)) is not None and "#" not in text[place : word.start()]:
-        found.append(_QUOTED.sub(lambda part: next(group for group in part.groups() if group is not None), word[0]))
+        found.append((word.start(), word[0]))
         place = word.end()
     return found
+
+
+def _plain(word: str) -> str:
+    return _QUOTED.sub(lambda part: next(group for group in part.groups() if group is not None), word)
 
 
 def variable_options(environment: Mapping[str, str]) -> dict[str, tuple[str, str]]:

@@ -21,10 +21,9 @@ class Ckptrun:
         self.folder = folder / "work"
         self.home = folder / "home"
         self.folder.mkdir(exist_ok=True)
-        self.environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(("CKPTRUN", "SLURM", "COLUMNS"))
-        }
-        self.environment |= {"CKPTRUN_HOME": str(self.home), "PYTHONUNBUFFERED": "1"}
+        ours = ("CKPTRUN", "SLURM", "COLUMNS")
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        self.environment |= {"CKPTRUN_HOME": str(self.home), "XDG_CONFIG_HOME": str(folder / "config"), "PYTHONUNBUFFERED": "1"}
 
     def argv(self, *words: str | bytes) -> list[str | bytes]:
         """Return a command line of ckptrun."""

@@ -87,7 +87,7 @@ def test_all_mistakes_are_told_at_once(ckptrun: Ckptrun) -> None:
     ckptrun.environment["CKPTRUN_OPTIONS"] = "--max-links none"
     (ckptrun.folder / "job.sh").write_text("#!/bin/sh\n#CKPTRUN --margin 5 --nonsense\n#CKPTRUN --chain 'x\n")
     lines = ckptrun.run("sbatch", "job.sh", code=2).stderr.splitlines()
-    assert [line.split(": ")[1] for line in lines] == ["CKPTRUN_OPTIONS", "job.sh, line 2", "job.sh, line 2", "job.sh, line 3"]
+    assert [line.split(": ")[1] for line in lines] == ["job.sh, line 2", "job.sh, line 2", "job.sh, line 3", "CKPTRUN_OPTIONS"]
 
 
 def test_without_sbatch(ckptrun: Ckptrun) -> None:
