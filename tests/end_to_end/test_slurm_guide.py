@@ -33,7 +33,7 @@ def over_jobs(
         tried = Jobs(jobs.lab, f"{jobs.folder.name}/try-{attempt}")
         line = f"exec ckptrun {checkpoints} --time-limit {limit_s:.1f}s {command}"
         tried.submit(tried.script(line, "--mem=4000", *options, before=before))
-        outcomes = tried.until_over(limit_s=280)
+        outcomes = tried.until_over(limit_s=600)
         if outcomes[-1] == "stopped":
             limit_s *= 1.6
         elif len(outcomes) >= least:
