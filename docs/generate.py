@@ -121,6 +121,7 @@ _OF_VALUE: dict[str | None, dict[str, Any]] = {
     "PATH": {"type": ["string", "number"], "minLength": 1, "not": {"type": "string", "pattern": r"^(~/|\$)"}},
     "NAME|auto": {"type": ["string", "integer"], "minLength": 1},
     "TEXT": {"type": ["string", "number"], "minLength": 1},
+    "CMD": {"type": ["string", "number"], "minLength": 1},
     "NAME": {"type": ["string", "integer"], "pattern": r"^(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}$"},
 }
 
