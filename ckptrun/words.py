@@ -34,6 +34,14 @@ class Course(str, Enum):
     UNKNOWN = "unknown"
 
 
+class Hearing(str, Enum):
+    """What the training can be told."""
+
+    HEARS = "hears"
+    ONLY_INT = "only INT"
+    DEAF = "cannot be told"
+
+
 class Verdict(str, Enum):
     """What verification says of a checkpoint."""
 

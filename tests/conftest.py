@@ -46,13 +46,35 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.line(f"{reason}. Everything about jobs is untested in this run.", red=True, bold=True)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let each group of framework programs begin the share of one worker, which then runs them one after the other.
+
+    xdist deals the tests out in shares as they stand, and who has nothing left takes from the end of another's share. Six workers
+    that met the frameworks by chance would wait for each other.
+    """
+    workers = int(getattr(config, "workerinput", {}).get("workercount", 1))
+    groups: dict[int, list[pytest.Item]] = {}
+    for item in items:
+        groups.setdefault(_group(item), []).append(item)
+    found = groups.pop(0, [])
+    for group in sorted(groups):
+        place = (group - 1) * len(items) // workers
+        found[place:place] = groups[group]
+    items[:] = found
+
+
+def _group(item: pytest.Item) -> int:
+    """Return which framework programs a test belongs to, 0 for none."""
+    mark = item.get_closest_marker("framework")
+    if mark is not None:
+        return int(mark.args[0])
+    return int(bool(_FRAMEWORKS.search(item.name)) and item.path.stem in ("test_launchers", "test_rehearse"))
+
+
 @pytest.fixture(autouse=True)
 def _framework(request: pytest.FixtureRequest) -> Iterator[None]:
     """Let two framework programs run at a time, at the most: six of them on two cores are too slow for any limit."""
-    mark = request.node.get_closest_marker("framework")
-    group = (
-        mark.args[0] if mark is not None else int(bool(_FRAMEWORKS.search(request.node.name)) and "end_to_end" in str(request.path))
-    )
+    group = _group(request.node)
     if not group:
         yield
         return

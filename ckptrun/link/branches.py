@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
-from ckptrun.link import child, job_steps, process_tree
+from ckptrun.early import TERM
+from ckptrun.link import child, process_tree
 from ckptrun.link.desk import Desk
 from ckptrun.link.post import Post
-from ckptrun.link.steps import TERM, Seen, graft, is_srun
-from ckptrun.link.target import Audience, Target, audience, told_by_file, told_by_relays
 from ckptrun.words import Status
 
+if TYPE_CHECKING:
+    from ckptrun.link.steps import Seen
+    from ckptrun.link.target import Audience, Target
+
 KILL = 9
+
+
+def warm_up() -> None:
+    """Import ahead of the ask what tells who is asked: none of it is needed to start the training."""
+    from ckptrun.link import job_steps, target  # noqa: F401
+
+    process_tree.warm_up()
 
 
 class Branches:
@@ -19,7 +30,7 @@ class Branches:
 
     def __init__(self, wanted: int | None, desk: Desk | None, post: Post | None, crew: int = 0) -> None:
         self._wanted, self._desk, self._post, self._crew = wanted, desk, post, crew
-        self._seen = Seen((), {}, frozenset(), frozenset())
+        self._seen: Seen | None = None
 
     def pids(self) -> tuple[int, ...]:
         """Return the pids of our own living descendants."""
@@ -34,7 +45,7 @@ class Branches:
 
         `just_heard`: those who live were read a moment ago, by `listen`; reading them again would cost as much as all the rest.
         """
-        by = [process.pid for process in self._seen.processes] if just_heard else self.pids()
+        by = [process.pid for process in self._seen.processes] if just_heard and self._seen is not None else self.pids()
         return process_tree.open_for_writing(folders, by)
 
     def _apart(self) -> frozenset[int]:
@@ -44,6 +55,8 @@ class Branches:
 
     def listen(self, root: int, told: Mapping[int, Collection[int]], *, saves_unasked: bool) -> Audience:
         """Return who can be told what now; `told` as in `audience`, `saves_unasked` as in `Post.can_be_told`."""
+        from ckptrun.link.target import audience, told_by_file, told_by_relays
+
         self._seen = self._look()
         found = audience(self._seen.processes, root, self._wanted, told)
         if self._post is None:
@@ -54,6 +67,9 @@ class Branches:
         return told_by_file(found) if self._post.can_be_told(saves_unasked=saves_unasked) else found
 
     def _look(self) -> Seen:
+        from ckptrun.link import job_steps
+        from ckptrun.link.steps import Seen, graft, is_srun
+
         processes = process_tree.read(self._apart())
         sruns = [process.pid for process in processes if is_srun(process)]
         if not sruns:
@@ -66,7 +82,8 @@ class Branches:
     # --- telling
 
     def deliver(self, target: Target) -> bool:
-        """Send an ask; return whether it went out. TERM for the tasks behind an srun goes through the controller."""
+        """Send an ask to one who was heard; return whether it went out. TERM for tasks behind an srun goes to the controller."""
+        assert self._seen is not None
         step = self._seen.through.get(target.pid)
         if target.pid not in self._seen.sruns and not process_tree.catches(target.pid, target.signal):
             return False  # reading a large tree takes longer than a training needs to end
@@ -77,23 +94,23 @@ class Branches:
 
     def terminate(self, reason: str) -> tuple[int, ...]:
         """Send TERM to everybody who is left, past srun; return the pids on this node."""
-        self._seen = self._look()
+        seen = self._seen = self._look()
         if self._post is not None:
             self._post.tell_relays_to_end(reason)
-        for step in set(self._seen.through.values()):
+        for step in set(seen.through.values()):
             if self._desk is not None:
                 self._desk.signal_step(step)
-        pids = tuple(dict.fromkeys(pid for pid in (*self.pids(), *self._seen.local) if pid not in self._seen.sruns))
+        pids = tuple(dict.fromkeys(pid for pid in (*self.pids(), *seen.local) if pid not in seen.sruns))
         for pid in pids:
             child.send(pid, TERM)
         return pids
 
     def kill(self) -> tuple[int, ...]:
         """Send KILL to everybody who is left; srun gets TERM, at which it kills its tasks on every node."""
-        self._seen = self._look()
-        pids = tuple(dict.fromkeys((*self.pids(), *self._seen.local)))
+        seen = self._seen = self._look()
+        pids = tuple(dict.fromkeys((*self.pids(), *seen.local)))
         for pid in pids:
-            child.send(pid, TERM if pid in self._seen.sruns else KILL)
+            child.send(pid, TERM if pid in seen.sruns else KILL)
         return pids
 
     # --- those beside us

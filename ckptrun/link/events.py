@@ -8,8 +8,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from ckptrun.link.target import Hearing
-from ckptrun.words import Reason, Sight, Status
+from ckptrun.words import Hearing, Reason, Sight, Status
 
 
 class Phase(str, Enum):

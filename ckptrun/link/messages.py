@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ckptrun import durations
 from ckptrun.link.outcome import Decision
 from ckptrun.link.supervision import NAMES
-from ckptrun.link.target import Target
 from ckptrun.link.times import Times
 from ckptrun.words import Checkpoint, Outcome, Verdict
+
+if TYPE_CHECKING:
+    from ckptrun.link.target import Target
 
 verbose = False
 # Who speaks, where many print into one log.

@@ -27,7 +27,6 @@ from ckptrun.link.outcome import Decision, End, decide
 from ckptrun.link.post import Post
 from ckptrun.link.resuming import Resumption, find_resumption, keep_copies, warn_of_room
 from ckptrun.link.supervisor import Ended, Eyes, Supervisor
-from ckptrun.link.target import subject
 from ckptrun.link.times import Times, times
 from ckptrun.plan import Plan, resume_words
 from ckptrun.words import Checkpoint, Outcome, Reason, Status
@@ -176,9 +175,12 @@ class OneLink:
     def _start_line(self, resumption: Resumption, link_times: Times | None, now: float) -> str:
         sees = bool(self.plan.checkpoints)
         bound = None if self.sees_progress else self.plan.bound(sees_progress=False)
-        return messages.starting(
-            self.folder.id, self.number, resumption, link_times, sees=sees, bound=bound, now=now, who=subject(self.plan.command)
-        )
+        who = "it"
+        if link_times is not None:
+            from ckptrun.link.target import subject
+
+            who = subject(self.plan.command)
+        return messages.starting(self.folder.id, self.number, resumption, link_times, sees=sees, bound=bound, now=now, who=who)
 
     # --- the training
 

@@ -9,9 +9,8 @@ import os
 
 from ckptrun import mailbox
 from ckptrun.link import messages
-from ckptrun.link.target import Hearing
 from ckptrun.mailbox import Word
-from ckptrun.words import Checkpoint, Sight, Status, Verdict
+from ckptrun.words import Checkpoint, Hearing, Sight, Status, Verdict
 
 
 class Post:

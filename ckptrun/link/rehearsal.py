@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 from ckptrun import durations
 from ckptrun.link.outcome import describe
-from ckptrun.link.target import Hearing
-from ckptrun.words import Status
+from ckptrun.words import Hearing, Status
 
 HEAR = "docs/how-to/hear-the-ask.md has the lines that make it save when it is asked"
 LOAD = "at its start it must load the file that CKPTRUN_CHECKPOINT names: docs/how-to/rehearse.md has the lines"

@@ -20,9 +20,9 @@ from ckptrun.link import child, events, messages, process_tree
 from ckptrun.link import supervision as core
 from ckptrun.link.desk import LeafDesk
 from ckptrun.link.supervisor import Supervisor
-from ckptrun.link.target import Hearing, audience
+from ckptrun.link.target import audience
 from ckptrun.link.times import Times, times
-from ckptrun.words import Course, Reason, Status
+from ckptrun.words import Course, Hearing, Reason, Status
 
 LETTERS_EVERY_S = 1.0
 HEARING_EVERY_S = 10.0

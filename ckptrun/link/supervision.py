@@ -49,9 +49,8 @@ from ckptrun.link.events import (
     TimesChanged,
     TreeEnded,
 )
-from ckptrun.link.target import Hearing
 from ckptrun.link.times import Times, least_needed, longest_interval, next_save_fits, slowest
-from ckptrun.words import Course, Reason, Save, Sight, Status
+from ckptrun.words import Course, Hearing, Reason, Save, Sight, Status
 
 HUP, INT, QUIT, USR1, USR2, TERM = 1, 2, 3, 10, 12, 15
 # How long a training without an end time has for its save after the ask, when no save was measured: the margin's largest guess.

@@ -7,18 +7,20 @@ import os
 import select
 import time
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ckptrun import durations
 from ckptrun.early import CHLD, INT, TERM, Handlers
-from ckptrun.link import child, events, messages, process_tree
+from ckptrun.link import child, events, messages
 from ckptrun.link import supervision as core
-from ckptrun.link.branches import Branches
+from ckptrun.link.branches import Branches, warm_up
 from ckptrun.link.desk import Desk
 from ckptrun.link.post import Post
-from ckptrun.link.target import Audience, Hearing, Target
 from ckptrun.link.times import Times, longest_interval, look_every
-from ckptrun.words import Checkpoint, Course, Reason, Sight, Status
+from ckptrun.words import Checkpoint, Course, Hearing, Reason, Sight, Status
+
+if TYPE_CHECKING:
+    from ckptrun.link.target import Audience, Target
 
 REPLACED_EVERY_S = 10.0
 # The end time of a job is read again twice an hour, and shortly before the ask.
@@ -228,7 +230,7 @@ class Supervisor:
         now = time.monotonic()
         if now >= self._warm_at:
             self._warm_at = float("inf")
-            process_tree.warm_up()
+            warm_up()
         if isinstance(self._timer, events.TermDue) and self._timer.at <= now and self._folders:
             self._feed(events.Looked(now, self._look(now, fresh=True), self._ready(), self._heard()))
         while self._timer is not None and self._timer.at <= now:
@@ -422,6 +424,8 @@ class Supervisor:
         if action.noted or action.pass_on is not None or action.candidate or self._audience is None:
             self._audience = self._listen(again=bool(action.candidate))
         if action.noted or action.pass_on is not None:
+            from ckptrun.link.target import Target
+
             number = action.pass_on or INT
             targets = tuple(Target(pid, number, "it arrived") for pid in self._audience.trainings or (self._root,))
             reached = [target for target in targets if action.noted or child.send(target.pid, number)]

@@ -19,25 +19,16 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from enum import Enum
 from typing import NamedTuple
 
 from ckptrun.link import launchers
 from ckptrun.link.launchers import Kind
-from ckptrun.words import Process
+from ckptrun.words import Hearing, Process
 
 INT, USR1, USR2, TERM = 2, 10, 12, 15
 ASKING = (USR1, USR2, TERM)
 # ILL, FPE, SYS: a shell catches them only where its trap on EXIT has made it catch all (bash: initialize_terminating_signals).
 _TRAPPED_BY_NOBODY = frozenset({4, 8, 31})
-
-
-class Hearing(str, Enum):
-    """What the training can be told."""
-
-    HEARS = "hears"
-    ONLY_INT = "only INT"
-    DEAF = "cannot be told"
 
 
 class Target(NamedTuple):
