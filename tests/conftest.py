@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.cluster import install
@@ -19,6 +20,10 @@ from tests.end_to_end.harness import Ckptrun
 from tests.end_to_end.jobs import Jobs
 
 _FRAMEWORKS = re.compile("torch|accelerate|tensorflow")
+# The same examples in each run, so that a failure is one of the change; CKPTRUN_TEST_EXPLORE=1 looks for others.
+hypothesis.settings.register_profile("same", derandomize=True, database=None)
+if not os.environ.get("CKPTRUN_TEST_EXPLORE"):
+    hypothesis.settings.load_profile("same")
 _LAB_FILE, _OWNER, _REQUIRED = "CKPTRUN_LAB_FILE", "CKPTRUN_LAB_OWNER", "CKPTRUN_REQUIRE_SLURM"
 
 

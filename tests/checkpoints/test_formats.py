@@ -89,9 +89,13 @@ def test_full_finds_every_turned_bit_of_compressed_data(real: Path, tmp_path: Pa
     """A format with a checksum over all of its data: no bit between header and end can turn unseen."""
     path = copy(real, case, tmp_path)
     raw = path.read_bytes()
-    for _, turned in flips(raw[20:], dice):
+    # What fills up the last byte before the trailer of a deflated stream, or the last byte of bzip2's, means nothing.
+    filled = len(raw) - {"zlib": 4, "gzip": 8, "bzip2": 0}.get(case.form, -1) - 1
+    for place, turned in flips(raw[20:], dice):
+        if place // 8 + 20 == filled:
+            continue
         path.write_bytes(raw[:20] + turned)
-        assert look(path, full=True).verdict is Verdict.TRUNCATED
+        assert look(path, full=True).verdict is Verdict.TRUNCATED, f"bit {place} after the first 20 bytes"
 
 
 @pytest.mark.parametrize("name", ["torch/zip.pt", "plain/stored.npz", "plain/packed.npz", "tensorflow/model.keras"])

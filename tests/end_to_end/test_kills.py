@@ -17,7 +17,7 @@ import pytest
 
 from tests.end_to_end.harness import CHILDREN, PROGRAMS, Ckptrun, Running
 
-SEED = int(os.environ.get("CKPTRUN_TEST_SEED", random.SystemRandom().randrange(10**6)))
+SEED = int(os.environ.get("CKPTRUN_TEST_SEED", "20261125"))
 STEPS = 60
 COMMAND = [sys.executable, str(CHILDREN / "counter.py"), "ck", str(STEPS), "0.05", "--hear", "USR1"]
 OPTIONS = ["--time-limit", "4s", "--checkpoint", "ck", "--chain", "killed", "--"]
