@@ -12,8 +12,8 @@ from ckptrun.cli.options import CONFIGURABLE, LIMITED, OPTIONS, Option
 from ckptrun.cli.sbatch import HELP as SBATCH_HELP
 from ckptrun.doctor.judge import ABOUT
 from ckptrun.doctor.program import ABOUT as OF_PROGRAMS
+from ckptrun.job.protocol import NEVER
 from ckptrun.link.events import Phase
-from ckptrun.link.protocol import NEVER
 from ckptrun.link.supervision import TABLE as STEPS
 from ckptrun.sites import load
 from ckptrun.slurm.answers import TABLE, Answer

@@ -162,7 +162,7 @@ def wait(name: str | None) -> int:
 @click.option("--after-link", "how", flag_value="link", help="It runs to its checkpoint time, and no other link follows.")
 def stop(name: str | None, how: str) -> None:
     """Stop a chain: cancel the job that waits; what runs saves and ends, and no other link follows."""
-    from ckptrun.link import stopping
+    from ckptrun.job import stopping
 
     folder = inspect.find_chain(name)
     done = stopping.stop(folder, stopping.How(how))

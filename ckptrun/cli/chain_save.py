@@ -10,7 +10,7 @@ from ckptrun import durations
 from ckptrun.errors import Stranded, UsageError
 
 if TYPE_CHECKING:
-    from ckptrun.link.save_now import Saved
+    from ckptrun.job.save_now import Saved
 
 
 @click.command("save", short_help="Ask the training that runs to save now and go on.")
@@ -23,7 +23,7 @@ def save(name: str | None, wait: str) -> None:
     saved in time: the ask stands, and it saves when it looks.
     """
     from ckptrun.chain import inspect
-    from ckptrun.link import save_now
+    from ckptrun.job import save_now
 
     try:
         wait_s = 0.0 if wait == "0s" else durations.parse(wait)

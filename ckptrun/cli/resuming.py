@@ -10,8 +10,8 @@ from ckptrun.chain import inspect
 from ckptrun.chain.home import ChainFolder, chain_folder, wanted_home
 from ckptrun.cli import options
 from ckptrun.errors import CkptrunError, UsageError
-from ckptrun.link import resume as links
-from ckptrun.link.resume import Wish
+from ckptrun.job import resume as links
+from ckptrun.job.resume import Wish
 
 
 def resume(words: tuple[str, ...], *, every: bool, script: str | None, dry_run: bool) -> None:

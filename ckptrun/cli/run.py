@@ -15,7 +15,7 @@ from ckptrun.link import child, messages
 from ckptrun.plan import Plan
 
 if TYPE_CHECKING:
-    from ckptrun.link.job_membership import Inside
+    from ckptrun.job.job_membership import Inside
 
 
 def main(words: list[str], handlers: Handlers) -> int:
@@ -90,7 +90,7 @@ def _inside(plan: Plan, handlers: Handlers, home: str, started_at: float) -> Ins
 
     if (job := here(os.environ)) is None:
         return None
-    from ckptrun.link.job_membership import Inside
+    from ckptrun.job.job_membership import Inside
 
     return Inside(plan, handlers, job, home, started_at)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ckptrun.chain.turns import Turns
-from ckptrun.link.succession import FENCING_S
+from ckptrun.job.succession import FENCING_S
 from tests.cluster.lab import Lab
 from tests.end_to_end import trials
 from tests.end_to_end.harness import CHILDREN, Ckptrun

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ckptrun.chain.ledger import last_grant
-from ckptrun.link.protocol import Ask, Conclusion, Duty, Evidence, Following, Handed, Next, Result, Verdict, sees_its_base
+from ckptrun.job.protocol import Ask, Conclusion, Duty, Evidence, Following, Handed, Next, Result, Verdict, sees_its_base
 from ckptrun.slurm.answers import Answer
 from ckptrun.slurm.parse import JobId
 from ckptrun.words import Course, Outcome

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ckptrun.chain.ledger import Turn, last_grant
-from ckptrun.link import protocol, revival
-from ckptrun.link.protocol import Evidence, Following, Next, Result, Verdict
+from ckptrun.job import protocol, revival
+from ckptrun.job.protocol import Evidence, Following, Next, Result, Verdict
 from ckptrun.slurm.answers import Answer
 from ckptrun.words import Outcome
 from tests.model import invariants as must

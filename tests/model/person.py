@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptrun.chain.ledger import Turn
-from ckptrun.link.protocol import successor_in
-from ckptrun.link.revival import UNDER_WAY_S, OfChain, Resumed
+from ckptrun.job.protocol import successor_in
+from ckptrun.job.revival import UNDER_WAY_S, OfChain, Resumed
 from ckptrun.slurm.answers import Answer
 from tests.model.leader import cancel, submissions
 from tests.model.rules import Rules

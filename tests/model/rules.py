@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ckptrun.link import protocol, reason, revival
+from ckptrun.job import protocol, reason, revival
 
 
 class Rules(NamedTuple):

@@ -1,7 +1,7 @@
 """The model's world as values: the ledger, the controller, the nodes, every ckptrun and every person, and what went wrong so far.
 
 Rule of the model: a step is one act on something that others see (a file, a question to the controller), so that a crash between
-any two acts is a state of its own. What a ckptrun knows stands in its `Leader`; what it decides, in `ckptrun.link.protocol`.
+any two acts is a state of its own. What a ckptrun knows stands in its `Leader`; what it decides, in `ckptrun.job.protocol`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from ckptrun.chain.ledger import Turn, last_grant, last_number, outcome_after
-from ckptrun.link.reason import of_record
+from ckptrun.job.reason import of_record
 from ckptrun.slurm.answers import Answer
 from ckptrun.slurm.parse import JobId, JobRecord, Queued, job_id
 from ckptrun.words import Course, Outcome

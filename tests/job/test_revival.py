@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ckptrun.chain.ledger import Turn
-from ckptrun.link import revival
-from ckptrun.link.revival import OfChain, Resumed, Revival
+from ckptrun.job import revival
+from ckptrun.job.revival import OfChain, Resumed, Revival
 from ckptrun.slurm.parse import Queued
 
 

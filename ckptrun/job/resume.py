@@ -19,11 +19,12 @@ from ckptrun.chain.ledger import Turn
 from ckptrun.chain.links import LinkFiles, highest_intent
 from ckptrun.chain.turns import Turns
 from ckptrun.errors import Refused, Stranded, TurnTaken
-from ckptrun.link import messages, new_script, revival
+from ckptrun.job import new_script, revival
+from ckptrun.job.people import answered_queue, is_slurm, jobs_of
+from ckptrun.job.revival import OfChain, Resumed, Revival
+from ckptrun.job.succession import state_of
+from ckptrun.link import messages
 from ckptrun.link.errands import Pause, Procedure, carry_out
-from ckptrun.link.people import answered_queue, is_slurm, jobs_of
-from ckptrun.link.revival import OfChain, Resumed, Revival
-from ckptrun.link.succession import state_of
 from ckptrun.slurm import answers, commands, environment, fidelity, parse
 from ckptrun.slurm.answers import Answer
 from ckptrun.slurm.fidelity import Same
@@ -176,7 +177,7 @@ def _claim(folder: ChainFolder, wish: Wish) -> None:
     if not wish.options.get("checkpoints"):
         return
     from ckptrun.chain.home import open_chain
-    from ckptrun.link.people import Onlooker
+    from ckptrun.job.people import Onlooker
 
     home, onlooker = wanted_home(), Onlooker()
 

@@ -13,9 +13,9 @@ import pytest
 from ckptrun.chain.home import ChainFolder
 from ckptrun.chain.liveness import me, process_started
 from ckptrun.chain.turns import Turns
-from ckptrun.link import fencing
+from ckptrun.job import fencing
+from ckptrun.job.succession import FENCING_S
 from ckptrun.link.errands import Pause
-from ckptrun.link.succession import FENCING_S
 
 SLEEPER = [sys.executable, "-c", "import sys; print('ready', flush=True); sys.stdin.read()"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ckptrun.link import going_back
-from ckptrun.link.handover import Handed
+from ckptrun.job import going_back
+from ckptrun.job.handover import Handed
 from ckptrun.slurm import parse
 from ckptrun.slurm.commands import Call, Said
 from ckptrun.slurm.parse import JobId, JobRecord

@@ -10,9 +10,9 @@ from ckptrun.chain import liveness
 from ckptrun.chain.history import read_events
 from ckptrun.chain.home import ChainFolder
 from ckptrun.chain.turns import Turns
+from ckptrun.job.succession import FENCING_S
 from ckptrun.link import child, messages
 from ckptrun.link.errands import Pause, Procedure
-from ckptrun.link.succession import FENCING_S
 
 _AGAIN_S = 1.0
 

@@ -10,8 +10,8 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from ckptrun.job.protocol import Handed, Result
 from ckptrun.link.errands import Procedure
-from ckptrun.link.protocol import Handed, Result
 from ckptrun.slurm import commands, parse
 from ckptrun.slurm.parse import JobId, JobRecord
 

@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable
 
 from ckptrun.chain.links import LinkFiles
-from ckptrun.link import handover, messages
+from ckptrun.job import handover
+from ckptrun.job.handover import Moved, Office
+from ckptrun.job.protocol import Handed, Result
+from ckptrun.job.same_job import SameJob
+from ckptrun.link import messages
 from ckptrun.link.errands import Errands, Procedure
-from ckptrun.link.handover import Moved, Office
 from ckptrun.link.one_link import OneLink
-from ckptrun.link.protocol import Handed, Result
-from ckptrun.link.same_job import SameJob
 from ckptrun.slurm import dependents
 from ckptrun.slurm.dependents import Move
 from ckptrun.slurm.job import Here

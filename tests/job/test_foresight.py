@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ckptrun.link import foresight
+from ckptrun.job import foresight
+from ckptrun.job.foresight import Ahead, Ways
 from ckptrun.link.errands import Procedure
-from ckptrun.link.foresight import Ahead, Ways
 from ckptrun.slurm import parse
 from ckptrun.slurm.answers import Answer, Submission
 from ckptrun.slurm.commands import Call, Said

@@ -15,7 +15,8 @@ from ckptrun.chain.home import ChainFolder
 from ckptrun.chain.state import why_live
 from ckptrun.chain.turns import Turns
 from ckptrun.errors import Refused
-from ckptrun.link import people, post
+from ckptrun.job import people
+from ckptrun.link import post
 from ckptrun.mailbox import Ask, Word
 
 _LOOK_EVERY_S = 0.2

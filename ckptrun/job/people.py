@@ -10,8 +10,8 @@ from ckptrun.chain.ledger import final_outcome
 from ckptrun.chain.state import why_live
 from ckptrun.chain.turns import Turns
 from ckptrun.errors import Refused
+from ckptrun.job.revival import OfChain
 from ckptrun.link.errands import Procedure, carry_out
-from ckptrun.link.revival import OfChain
 from ckptrun.slurm import commands, parse
 from ckptrun.slurm.parse import Queued
 

@@ -19,17 +19,18 @@ from ckptrun.chain.state import why_live
 from ckptrun.chain.turns import Turns
 from ckptrun.early import HUP, INT, TERM, Handlers
 from ckptrun.errors import CkptrunError, Refused, Stranded, TurnTaken
-from ckptrun.link import messages, new_script, protocol, relay, same_job, succession
-from ckptrun.link.batch import BatchLink
+from ckptrun.job import new_script, protocol, same_job, succession
+from ckptrun.job.batch import BatchLink
+from ckptrun.job.job_desk import JobDesk
+from ckptrun.job.people import live_job
+from ckptrun.job.protocol import Evidence, Verdict
+from ckptrun.job.same_job import SameJob
+from ckptrun.job.succession import Place
+from ckptrun.link import messages, relay
 from ckptrun.link.crew import Crew, exit_code, lead_of
 from ckptrun.link.dry_run import InJob, describe_in_job
 from ckptrun.link.errands import Errands, Pause, Procedure
-from ckptrun.link.job_desk import JobDesk
 from ckptrun.link.one_link import Where
-from ckptrun.link.people import live_job
-from ckptrun.link.protocol import Evidence, Verdict
-from ckptrun.link.same_job import SameJob
-from ckptrun.link.succession import Place
 from ckptrun.plan import Plan, from_json, overridden, to_json
 from ckptrun.slurm import commands, environment, fidelity, parse, sbatch_options
 from ckptrun.slurm.job import Here, has_clients

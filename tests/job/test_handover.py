@@ -10,9 +10,9 @@ import pytest
 
 from ckptrun.chain.home import ChainFolder
 from ckptrun.chain.links import LinkFiles
-from ckptrun.link import handover
+from ckptrun.job import handover
+from ckptrun.job.handover import Handed, Moved, Office, Result
 from ckptrun.link.errands import Pause, Procedure
-from ckptrun.link.handover import Handed, Moved, Office, Result
 from ckptrun.slurm import parse
 from ckptrun.slurm.commands import Call, Said
 from ckptrun.slurm.fidelity import Same

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ckptrun.link import reason
+from ckptrun.job import reason
 from ckptrun.slurm.parse import JobRecord, job_record
 from ckptrun.words import Course
 

@@ -19,10 +19,10 @@ from ckptrun.chain.ledger import last_grant
 from ckptrun.chain.links import LinkFiles
 from ckptrun.chain.turns import Turns
 from ckptrun.errors import Stranded
-from ckptrun.link import protocol
+from ckptrun.job import protocol
+from ckptrun.job.handover import look
+from ckptrun.job.protocol import Ask, Evidence, Fence, Following, Verdict
 from ckptrun.link.errands import Pause, Procedure
-from ckptrun.link.handover import look
-from ckptrun.link.protocol import Ask, Evidence, Fence, Following, Verdict
 from ckptrun.slurm import commands, parse
 from ckptrun.slurm.job import Here
 from ckptrun.slurm.parse import JobId, JobRecord, Queued

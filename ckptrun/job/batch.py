@@ -18,18 +18,19 @@ from ckptrun.chain.links import LinkFiles
 from ckptrun.chain.state import stop_mark
 from ckptrun.early import TERM, USR1, USR2, Handlers
 from ckptrun.errors import CkptrunError, Stranded, TurnTaken
-from ckptrun.link import fencing, foresight, going_back, handover, messages, protocol, reason
+from ckptrun.job import fencing, foresight, going_back, handover, protocol, reason
+from ckptrun.job.foresight import Ahead, Ways
+from ckptrun.job.handing import Handing
+from ckptrun.job.job_desk import JobDesk
+from ckptrun.job.protocol import Conclusion, Duty, Handed, Result, Verdict
+from ckptrun.job.same_job import SameJob
+from ckptrun.job.succession import wait_behind
+from ckptrun.link import messages
 from ckptrun.link import supervision as core
 from ckptrun.link.crew import Crew
 from ckptrun.link.errands import Errands, Procedure
-from ckptrun.link.foresight import Ahead, Ways
-from ckptrun.link.handing import Handing
-from ckptrun.link.job_desk import JobDesk
 from ckptrun.link.one_link import OneLink, Ran, Where, asked_for
 from ckptrun.link.outcome import UNFINISHED_EXIT, Decision, End
-from ckptrun.link.protocol import Conclusion, Duty, Handed, Result, Verdict
-from ckptrun.link.same_job import SameJob
-from ckptrun.link.succession import wait_behind
 from ckptrun.link.times import Times
 from ckptrun.plan import Plan
 from ckptrun.slurm import commands, parse

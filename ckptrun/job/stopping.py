@@ -16,10 +16,10 @@ from ckptrun.chain.state import set_stop_mark
 from ckptrun.chain.turns import Turns
 from ckptrun.early import INT, TERM
 from ckptrun.errors import Refused
+from ckptrun.job.handover import give_back
+from ckptrun.job.people import answered_queue, is_slurm, jobs_of
 from ckptrun.link import child
 from ckptrun.link.errands import Procedure, carry_out
-from ckptrun.link.handover import give_back
-from ckptrun.link.people import answered_queue, is_slurm, jobs_of
 from ckptrun.slurm import commands, parse
 
 

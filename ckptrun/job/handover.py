@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from ckptrun.chain.links import LinkFiles
-from ckptrun.link import protocol
+from ckptrun.job import protocol
+from ckptrun.job.protocol import Handed, Next, Result
 from ckptrun.link.errands import Pause, Procedure
-from ckptrun.link.protocol import Handed, Next, Result
 from ckptrun.slurm import answers, commands, dependents, environment, parse
 from ckptrun.slurm.answers import Answer, Submission
 from ckptrun.slurm.dependents import Move, Ours

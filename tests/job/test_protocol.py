@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ckptrun.chain.ledger import Turn
-from ckptrun.link import protocol
-from ckptrun.link.protocol import Ask, Evidence, Fence, Following, Handed, Next, Result, Verdict
+from ckptrun.job import protocol
+from ckptrun.job.protocol import Ask, Evidence, Fence, Following, Handed, Next, Result, Verdict
 from ckptrun.slurm.answers import Answer
 from ckptrun.slurm.parse import JobId, JobRecord, Queued
 
