@@ -75,9 +75,20 @@ class RelayDesk(LeafDesk):
         if asked is None or said <= self._said:
             return ()
         self._said = said
+        if not asked.ending and self._reads_itself():
+            return ()  # a signal beside the letter could break the save that it is about to make
         reason = Reason(Course.GO_ON, f"the leader asks ({asked.reason})")
         heard = events.SignalReceived(now, USR1, reason=reason)
         return (heard, events.TermDue(now)) if asked.ending else (heard,)
+
+    def _reads_itself(self) -> bool:
+        """Return whether the training of this branch hears no signal, and looks for the leader's letter as we do."""
+        if self._hearing is Hearing.HEARS:
+            return False
+        below = {process.pid for process in process_tree.read()}
+        words = mailbox.words(self._lead.mailbox, self._lead.link, self._lead.attempt)
+        ready = [word for word in words if word.kind == "ready" and word.facts.get("looks") is True]
+        return any(word.host == mailbox.host() and word.pid in below for word in ready)
 
     def _tell(self) -> None:
         hearing = audience(process_tree.read(), self._root(), self._lead.wanted).hearing
