@@ -14,6 +14,11 @@ PROGRAMS = Path(__file__).parent.parent / "programs"
 CHILDREN = Path(__file__).parent.parent / "children"
 
 
+def whole_lines(text: str) -> list[str]:
+    """Return the lines that end: of a line that is just being written a reader may see a part."""
+    return text[: text.rfind("\n") + 1].splitlines()
+
+
 class Ckptrun:
     """ckptrun in a folder of its own, with a ledger of its own."""
 
@@ -65,7 +70,7 @@ class Ckptrun:
     def events(self, kind: str | None = None, chain: str = "*") -> list[dict[str, Any]]:
         """Return the events of the only chain, or of the one that is named, in order."""
         (path,) = (self.home / "chains").glob(f"{chain}/events.jsonl")
-        found = [json.loads(line) for line in path.read_text().splitlines()]
+        found = [json.loads(line) for line in whole_lines(path.read_text())]
         return [event for event in found if kind is None or event["event"] == kind]
 
     def outcomes(self) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from tests.cluster import watch
 from tests.cluster.lab import Lab
-from tests.end_to_end.harness import CHILDREN
+from tests.end_to_end.harness import CHILDREN, whole_lines
 
 T = TypeVar("T")
 
@@ -135,7 +135,7 @@ class Jobs:
         """Return the events of all chains in this ledger."""
         found = []
         for path in sorted(self.state.glob("chains/*/events.jsonl")):
-            found += [json.loads(line) for line in path.read_text().splitlines()]
+            found += [json.loads(line) for line in whole_lines(path.read_text())]
         return [event for event in found if kind is None or event["event"] == kind]
 
     def outcomes(self) -> list[str]:
