@@ -15,8 +15,10 @@ from typing import NamedTuple
 from ckptrun import durations
 from ckptrun.errors import UsageError
 from ckptrun.site import CONTAINERS, Site
+from ckptrun.slurm.sbatch_options import OPTIONS
 from ckptrun.templates.catalogue import KEYS, Template, keys_of
 
+_LONGEST = 220  # bytes of a log's name, so that a job's number and a task's have room
 _GB = {"K": 1e-6, "M": 1e-3, "": 1e-3, "G": 1.0, "T": 1e3}  # sbatch reads a bare number as megabytes
 
 
@@ -51,7 +53,8 @@ class Job(NamedTuple):
 
 def job(template: Template, site: Site, given: Mapping[str, str]) -> Job:
     """Return the job. Raises UsageError with every mistake in what was given."""
-    mistakes = [_no_such_key(template, name) for name in given if KEYS.get(name) not in keys_of(template)]
+    mistakes = unknown_names(site)
+    mistakes += [_no_such_key(template, name) for name in given if KEYS.get(name) not in keys_of(template)]
     values: dict[str, str] = {}
     for name, text in given.items():
         if KEYS.get(name) in keys_of(template):
@@ -65,6 +68,15 @@ def job(template: Template, site: Site, given: Mapping[str, str]) -> Job:
         if not mistakes:
             return found
     raise UsageError(*mistakes)
+
+
+def unknown_names(site: Site) -> list[str]:
+    """Return what of a site's `not-allowed` is neither a setting nor an option of sbatch, and so would forbid nothing."""
+    known = sorted({*KEYS, *(option.name for option in OPTIONS)})
+    unknown = [name for name in site.not_allowed if name not in known]
+    close = {name: difflib.get_close_matches(name, known, n=1) for name in unknown}
+    hints = {name: f", did you mean {near[0]}?" if near else "" for name, near in close.items()}
+    return [f"site {site.name}: not-allowed: {name}: no such setting or option of sbatch{hints[name]}" for name in unknown]
 
 
 def warnings(job: Job) -> list[str]:
@@ -127,7 +139,7 @@ def _time(text: str) -> str:
 def _number(least: int) -> Callable[[str], str]:
     def read(text: str) -> str:
         if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < least:
-            raise ValueError(f"write a number from {least}")
+            raise ValueError(f"write a number from {least} to 999999")
         return str(int(text))
 
     return read
@@ -142,6 +154,11 @@ def _size(text: str) -> str:
 def _array(text: str) -> str:
     if not re.fullmatch(r"[0-9]+(-[0-9]+(:[0-9]+)?)?(,[0-9]+(-[0-9]+(:[0-9]+)?)?)*(%[0-9]+)?", text):
         raise ValueError("write the tasks as sbatch reads them, 1-8 or 0-15%4 or 2,5,9")
+    for first, last, step in re.findall(r"([0-9]+)-([0-9]+)(?::([0-9]+))?", text):
+        if int(first) > int(last) or step.strip("0") == "" != step:
+            raise ValueError(
+                f"{first}-{last}{f':{step}' if step else ''} has no tasks: write the smaller number first, and a step from 1"
+            )
     return text
 
 
@@ -159,12 +176,28 @@ def _words(text: str) -> str:
         raise ValueError(f"{error}".lower() if "quot" in f"{error}" or "escap" in f"{error}" else f"{error}") from None
     if not found or not found[0]:
         raise ValueError("nothing is no value")
+    if (sign := _sign_of_a_shell(text)) is not None:
+        raise ValueError(f"no shell reads it, {sign} would be one more word: put it into a script and name that, or quote the sign")
     return text
+
+
+def _flag(text: str) -> str:
+    _words(text)
+    return text
+
+
+def _sign_of_a_shell(text: str) -> str | None:
+    """Return a pipe, a redirection or the like that stands unquoted among words."""
+    bare = re.sub(r"\\.|'[^']*'|\"(?:\\.|[^\"\\])*\"", "x", text)
+    found = re.search(r"(?<!\S)[0-9]*[|&;<>]+|[|&;]+(?!\S)", bare)
+    return found[0] if found else None
 
 
 def _command(text: str) -> str:
     if _words(text).startswith("-"):
         raise ValueError("a command does not begin with a dash")
+    if re.match(r"[A-Za-z_]\w*=", shlex.split(text)[0]):
+        raise ValueError(f"no shell reads it: a variable in front needs env: env {text}")
     return text
 
 
@@ -179,7 +212,7 @@ _READ |= {
     "mem": _size,
     "array": _array,
 }
-_READ |= {"container": _container, "args": _words, "command": _command, "output": _log}
+_READ |= {"container": _container, "args": _words, "command": _command, "resume-flag": _flag, "output": _log}
 
 
 # --- the job, and what does not fit together
@@ -242,6 +275,14 @@ def _misfits(job: Job, given: Mapping[str, str]) -> list[str]:
         why.append("--set gpus=0: it is the number of torchrun's processes, at least 1")
     if not job.array and "%a" in job.checkpoint:
         why.append(f"--set checkpoint={job.checkpoint}: %a is the task of an array: set array as well")
+    if found := re.search(r"%[AJNjnstux]", job.checkpoint):
+        why.append(
+            f"--set checkpoint={job.checkpoint}: {found[0]} is no pattern there, and each job of the chain needs the same folder"
+        )
+    if len(_log_name(job).encode()) > _LONGEST:
+        why.append(
+            "--set job-name: the log is named after the job, and the name of a file has at most 255 bytes: set output as well"
+        )
     if re.search(r"[*?\[]", job.checkpoint):
         why.append(f"--set checkpoint={job.checkpoint}: it is no pattern, name the folder")
     return why + _environment_misfits(job)
@@ -261,6 +302,10 @@ def _environment_misfits(job: Job) -> list[str]:
         for name, path in mounted.items()
         if path and re.search("[:,]", path)
     ]
+
+
+def _log_name(job: Job) -> str:
+    return job.output.rpartition("/")[2].replace("%x", job.name)
 
 
 def _gigabytes(size: str) -> float:
