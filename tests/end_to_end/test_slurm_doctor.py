@@ -10,7 +10,7 @@ import pytest
 from tests.doctor.corpus import WRONG
 from tests.end_to_end.jobs import Jobs
 
-# One of each kind: exec, a trap, a submission of its own, tee, a folder, an option, an array.
+# One of each kind: exec, a trap, tee, a folder, an option, a count, line ends, an array; as many as run side by side.
 SAMPLE = (
     "no exec, then work",
     "handler that requeues",
@@ -18,6 +18,8 @@ SAMPLE = (
     "a temporary folder",
     "no working folder",
     "restart count",
+    "DOS",
+    "tasks share a folder",
 )
 
 

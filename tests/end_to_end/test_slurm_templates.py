@@ -29,6 +29,44 @@ while words[0].startswith("--"):
 assert words[0] == "image.sif"
 os.execv({bwrap!r}, ["bwrap", "--dev-bind", "/", "/", "--chdir", os.getcwd(), *words[1:]])
 """
+# As pyxis has it: srun itself takes the image, no process stands between the step's daemon and the program, which has a user and a
+# mount namespace of its own.
+PYXIS = """\
+#!{python}
+import os, sys
+own, container, words = [], {{}}, sys.argv[1:]
+while words[0].startswith("--"):
+    word = words.pop(0)
+    name, _, value = word.partition("=")
+    if name.startswith("--container-"):
+        container[name[12:]] = value
+    else:
+        own.append(word)
+here = os.getcwd()
+assert container == {{"image": "image.sif", "mounts": f"{{here}}:{{here}}", "workdir": here, "mount-home": ""}}, container
+os.execv("/usr/bin/srun", ["srun", *own, "unshare", "--user", "--map-current-user", "--mount", *words])
+"""
+# What conda does of an environment: a function for the shell, which asks the program for the lines that it evaluates; a level that
+# counts, so that an environment which is active already, as in the second job of a chain, is activated anew and no deeper.
+CONDA = """\
+#!{python}
+import os, shlex, sys
+command, *names = sys.argv[2:]
+if command == "hook":
+    print('conda() {{ local lines; lines=$("$CONDA_EXE" shell.posix "$@") || return; eval "$lines"; hash -r; }}')
+    print("export CONDA_EXE=" + shlex.quote(sys.argv[0]) + "; export CONDA_SHLVL=${{CONDA_SHLVL:-0}}")
+else:
+    assert command == "activate", command
+    prefix = os.path.join(os.path.dirname(os.path.dirname(sys.argv[0])), "envs", *names)
+    assert os.path.isdir(os.path.join(prefix, "conda-meta")), f"EnvironmentNameNotFound: {{prefix}}"
+    level, active = int(os.environ["CONDA_SHLVL"]), os.environ.get("CONDA_PREFIX")
+    paths = [path for path in os.environ["PATH"].split(":") if path != f"{{active}}/bin"]
+    facts = {{"PATH": ":".join([f"{{prefix}}/bin", *paths]), "CONDA_PREFIX": prefix}}
+    facts |= {{}} if active == prefix else {{"CONDA_SHLVL": str(level + 1)}}
+    print("\\n".join(f"export {{name}}={{shlex.quote(value)}}" for name, value in facts.items()))
+    for script in sorted(os.listdir(f"{{prefix}}/etc/conda/activate.d")):
+        print(". " + shlex.quote(f"{{prefix}}/etc/conda/activate.d/{{script}}"))
+"""
 
 
 def test_sbatch_accepts_every_variant(jobs: Jobs) -> None:
@@ -143,15 +181,42 @@ def test_pickle(jobs: Jobs) -> None:
     same_end(chain(jobs, "pickle", 2500, 5.0), finished("pickle", 2500))
 
 
+def on_path(jobs: Jobs, name: str, text: str) -> None:
+    """Put a program where the jobs of a chain find it first."""
+    jobs.run("mkdir", "-p", "bin")
+    jobs.run("tee", jobs.folder / "bin" / name, input=text)
+    jobs.run("chmod", "755", jobs.folder / "bin" / name)
+
+
 def test_pickle_in_a_container(jobs: Jobs) -> None:
     """Inside singularity, where no ckptrun is."""
-    program = jobs.folder / "bin" / "singularity"
-    jobs.run("mkdir", "bin")
-    jobs.run("tee", program, input=SINGULARITY.format(python=sys.executable, bwrap=bubblewrap()))
-    jobs.run("chmod", "755", program)
+    on_path(jobs, "singularity", SINGULARITY.format(python=sys.executable, bwrap=bubblewrap()))
     tried = chain(jobs, "pickle", 2500, 5.0, "container=singularity", "image=image.sif", "gpus=1")
     assert "exec ckptrun --checkpoint checkpoints \\\n    singularity exec --nv image.sif" in (tried.folder / "job.sh").read_text()
     same_end(tried, finished("pickle", 2500))
+
+
+def test_pickle_under_pyxis(jobs: Jobs) -> None:
+    """Below srun, which takes the container's options: the task of the step hears the ask."""
+    on_path(jobs, "srun", PYXIS.format(python=sys.executable))
+    tried = chain(jobs, "pickle", 2500, 5.0, "container=pyxis", "image=image.sif", least=2)
+    same_end(tried, finished("pickle", 2500))
+
+
+def test_pickle_in_a_conda_environment(jobs: Jobs) -> None:
+    """Activated in each job anew: the environment's Python runs, its variables are there, one level deep in the second job, too."""
+    on_path(jobs, "conda", CONDA.format(python=sys.executable))
+    prefix = jobs.folder / "envs" / "my env"
+    jobs.run("python", "-m", "venv", "--without-pip", prefix)
+    jobs.run("mkdir", "-p", prefix / "conda-meta", prefix / "etc/conda/activate.d")
+    jobs.run("tee", prefix / "etc/conda/activate.d/one.sh", input="export FROM_ACTIVATE=yes\n")
+    told = "import os, sys\nprint('IN', sys.prefix, os.environ['CONDA_SHLVL'], os.environ['FROM_ACTIVATE'], flush=True)\n"
+    (packages,) = (prefix / "lib").glob("python*/site-packages")
+    jobs.run("tee", packages / "sitecustomize.py", input=told)
+    tried = chain(jobs, "pickle", 2500, 5.0, "conda=my env", least=2)
+    same_end(tried, finished("pickle", 2500))
+    seen = re.findall(r"^IN .*$", tried.log(), re.MULTILINE)
+    assert set(seen) == {f"IN {prefix} 1 yes"} and len(seen) >= 2, tried.story()
 
 
 def test_pickle_in_an_array(jobs: Jobs) -> None:
@@ -207,6 +272,17 @@ def test_pytorch_ddp_on_two_nodes(jobs: Jobs) -> None:
     alone = finished("pytorch-ddp", 600, *TORCHRUN, "--standalone", "--nproc-per-node=2")
     tried = chain(jobs, "pytorch-ddp", 600, 40.0, "nodes=2", "gpus=1", least=2)
     assert "srun --cpus-per-task=1 ckptrun" in (tried.folder / "job.sh").read_text()
+    same_end(tried, alone)
+
+
+@pytest.mark.long
+@pytest.mark.framework(1)
+def test_pytorch_ddp_under_pyxis(jobs: Jobs) -> None:
+    """srun starts a process for each GPU, in the container, where no torchrun and no ckptrun is."""
+    on_path(jobs, "srun", PYXIS.format(python=sys.executable))
+    alone = finished("pytorch-ddp", 600, *TORCHRUN, "--standalone", "--nproc-per-node=2")
+    tried = chain(jobs, "pytorch-ddp", 600, 20.0, "container=pyxis", "image=image.sif", least=2)
+    assert "#SBATCH --ntasks-per-node=2\n" in (tried.folder / "job.sh").read_text()
     same_end(tried, alone)
 
 
