@@ -86,7 +86,25 @@ def warnings(job: Job) -> list[str]:
         said.append(f"cpus={job.cpus} is more than the {advice.cpus_per_gpu} for each GPU that {job.site.name} asks for")
     if advice.mem_per_gpu and _gigabytes(job.mem) > _gigabytes(advice.mem_per_gpu) * gpus:
         said.append(f"mem={job.mem} is more than the {advice.mem_per_gpu} for each GPU that {job.site.name} asks for")
+    at_once = _at_once(job)
+    if at_once is not None and _tasks_at_once(job) > at_once:
+        said.append(f"array={job.array}: {job.site.name} runs {at_once} jobs of this size of one user at a time, the others wait")
     return said
+
+
+def _at_once(job: Job) -> int | None:
+    """Return how many such jobs of one user the site runs at a time."""
+    limits, gpus = job.site.limits, job.gpus * job.nodes
+    most = (limits.jobs_running, limits.gpus_running // gpus if limits.gpus_running and gpus else None)
+    return min((one for one in most if one is not None), default=None)
+
+
+def _tasks_at_once(job: Job) -> int:
+    tasks, _, throttle = (job.array or "").partition("%")
+    found = [re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part) for part in tasks.split(",")]
+    ranges = [(int(one[1]), int(one[2] or one[1]), int(one[3] or 1)) for one in found if one is not None]
+    count = sum((last - first) // step + 1 for first, last, step in ranges)
+    return min(count, int(throttle)) if int(throttle or 0) else count
 
 
 def _no_such_key(template: Template, name: str) -> str:
@@ -265,6 +283,8 @@ def _misfits(job: Job, given: Mapping[str, str]) -> list[str]:
         why.append(f"--set time={given.get('time', job.time)}: {site.name} allows a job {durations.show(limits.time_s)}")
     if limits.gpus and job.gpus * job.nodes > limits.gpus:
         why.append(f"--set gpus={job.gpus}: {site.name} allows a job {limits.gpus} GPUs")
+    elif _at_once(job) == 0:
+        why.append(f"--set gpus={job.gpus}: {site.name} allows a user {limits.gpus_running} GPUs at a time")
     if job.container not in site.containers:
         why.append(f"--set container={job.container}: {site.name} has {', '.join(site.containers)}")
     elif job.container != "none" and not job.image:

@@ -244,6 +244,23 @@ def test_advice_is_a_warning() -> None:
     assert not warnings(job(TEMPLATES["pytorch"], AI_LAB, {"cpus": "30", "mem": "48G", "gpus": "2"}))
 
 
+@pytest.mark.parametrize(
+    ("array", "gpus", "told"),
+    [("1-8", 1, 0), ("1-9", 1, 1), ("0-30:4", 1, 0), ("1-4,9-12", 2, 1), ("1-20%8", 1, 0), ("1-20%5", 2, 1), ("3", 4, 0)],
+)
+def test_an_array_of_which_a_part_must_wait(array: str, gpus: int, told: int) -> None:
+    """AI-LAB runs eight jobs, and jobs with eight GPUs, of one user: more tasks at a time are said to wait."""
+    job_ = job(TEMPLATES["pytorch"], AI_LAB, {"array": array, "gpus": str(gpus)})
+    assert [("the others wait" in why) for why in warnings(job_)] == [True] * told
+
+
+def test_more_gpus_than_a_user_may_have() -> None:
+    """Such a job would never start."""
+    site = GENERIC._replace(limits=sites.Limits(gpus_running=2))
+    with pytest.raises(UsageError, match="allows a user 2 GPUs at a time"):
+        job(TEMPLATES["pytorch"], site, {"gpus": "3"})
+
+
 def test_every_key_changes_the_script() -> None:
     """A key that changes nothing would be a promise that is not kept."""
     values = {
