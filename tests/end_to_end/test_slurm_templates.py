@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ckptrun.templates.render import job_script
+from tests.checkpoints.foreign import PACKAGES
 from tests.end_to_end.jobs import Jobs
 from tests.end_to_end.programs import bubblewrap
 from tests.templates.test_templates import HOSTILE
@@ -131,17 +132,18 @@ def test_hostile_values_arrive_in_a_job(jobs: Jobs) -> None:
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 
 
-def finished(name: str, steps: int, *start: str) -> str:
+def finished(name: str, steps: int, *start: str, **variables: str) -> str:
     """Return the last line of a run that nobody interrupts."""
     with tempfile.TemporaryDirectory() as folder:
         words = [*(start or (sys.executable,)), str(TEMPLATES / name / "train.py"), folder, "--steps", str(steps)]
         environment = {"PATH": "/usr/bin:/bin", "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1", "HOME": folder}
-        done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=600)
+        settings = {"env": environment | variables, "cwd": folder}
+        done = subprocess.run(words, capture_output=True, text=True, timeout=600, **settings)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()[-1]
 
 
-def chain(jobs: Jobs, name: str, steps: int, limit_s: float, *settings: str, least: int = 3) -> Jobs:
+def chain(jobs: Jobs, name: str, steps: int, limit_s: float, *settings: str, least: int = 3, **variables: str) -> Jobs:
     """Write a template, submit it as it was written, and return its chain: one that needed `least` jobs or more.
 
     How fast a framework starts and trains here, beside the other tests, is not known: the limit shrinks until the training needs so
@@ -153,8 +155,8 @@ def chain(jobs: Jobs, name: str, steps: int, limit_s: float, *settings: str, lea
         given = [f"args=--steps {steps}", "time=5m", "cpus=1", "mem=4G", *settings]
         tried.run("ckptrun", "template", "new", name, *(word for one in given for word in ("--set", one)))
         own = {"CKPTRUN_OPTIONS": f"--time-limit {limit_s:.1f}s --max-links 6", "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1"}
-        path = f"{jobs.folder}/bin:{tried.environment['PATH']}"
-        tried.run("sbatch", "job.sh", env=tried.environment | own | {"PATH": path})
+        own |= variables | {"PATH": f"{jobs.folder}/bin:{tried.environment['PATH']}"}
+        tried.run("sbatch", "job.sh", env=tried.environment | own)
         outcomes = tried.until_over(limit_s=400)
         if outcomes[-1] in ("stopped", "failed"):
             limit_s *= 1.6
@@ -173,6 +175,8 @@ def same_end(tried: Jobs, alone: str) -> None:
     # After the last step there is no further: a job that is stopped on its way out is followed by one that begins there again.
     on_the_way = [step for step in starts if step < max(starts)]
     assert starts == sorted(starts) and on_the_way == sorted(set(on_the_way)) and len(on_the_way) >= 1, starts
+    kept = [path for path in (tried.folder / "checkpoints").iterdir() if not path.name.startswith(".")]
+    assert len(kept) == 2, kept
     assert alone.startswith("done: ") and set(re.findall(r"^done: .*$", text, re.MULTILINE)) == {alone}, tried.story()
 
 
@@ -300,3 +304,17 @@ def test_in_an_environment_of_its_own(jobs: Jobs, name: str, packages: tuple[str
     subprocess.run([environment / "bin" / "pip", "install", "--quiet", *packages], check=True)
     alone = finished(name, steps, str(environment / "bin" / "python"))
     same_end(chain(jobs, name, steps, 14.0, f"venv={environment}"), alone)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.framework(2)
+@pytest.mark.parametrize(("name", "steps"), [("lightning", 1200), ("huggingface", 500)])
+def test_programs_with_a_callback_of_ours(jobs: Jobs, tmp_path: Path, name: str, steps: int) -> None:
+    """Lightning and Hugging Face's Trainer, installed into a folder of their own: the same weights after three jobs and more."""
+    for words in PACKAGES["transformers" if name == "huggingface" else name]:
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", tmp_path / "packages", *words], check=True)
+    packages = jobs.folder / "packages"
+    jobs.run("cp", "-r", tmp_path / "packages", packages)
+    alone = finished(name, steps, PYTHONPATH=f"{packages}:{TEMPLATES.parent}")
+    same_end(chain(jobs, name, steps, 25.0, PYTHONPATH=str(packages)), alone)
