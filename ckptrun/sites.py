@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import stat
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from importlib.abc import Traversable
 
 _IMAGES = ("python", "pytorch", "tensorflow")
+_MOST_BYTES = 1 << 20
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
@@ -55,12 +57,8 @@ def load(name: str) -> Site:
     """Return a site's profile. Raises UsageError: there is none of that name, or with every mistake in its file."""
     for folder in folders():
         path = os.path.join(folder, f"{name}.yaml")
-        if re.fullmatch(_NAME, name) and os.path.isfile(path):
-            try:
-                with open(path, encoding="utf-8") as file:
-                    return read(name, file.read(), path)
-            except (OSError, UnicodeDecodeError) as error:
-                raise UsageError(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is no UTF-8 text'}") from None
+        if re.fullmatch(_NAME, name) and os.path.lexists(path):
+            return read(name, _content(path), path)
     if name not in names():
         close = difflib.get_close_matches(name, names(), n=1)
         hint = f", did you mean {close[0]}?" if close else ""
@@ -77,15 +75,50 @@ def read(name: str, text: str, origin: str) -> Site:
     try:
         node = yaml.compose(text, Loader=yaml.CSafeLoader)
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        # What is missing at the end of a file is missing in its last line.
+        line = min(error.problem_mark.line, text.rstrip().count("\n")) + 1 if error.problem_mark else 1
         raise UsageError(f"{origin}:{line}: this is no YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise UsageError(f"{origin}: this is no YAML: {error}") from None
+    except yaml.reader.ReaderError as error:
+        line = text[: int(error.position)].count("\n") + 1
+        raise UsageError(f"{origin}:{line}: this is no YAML: {error.reason}") from None
     mistakes: list[str] = []
     values = _mapping(node, _KEYS, origin, "", mistakes) if node is not None else {}
+    if not mistakes:
+        mistakes = _misfits(values, node, origin)
     if mistakes:
         raise UsageError(*mistakes)
-    return Site(name, **values)
+    site = Site(name, **values)
+    longest_s = site.limits.time_s
+    if longest_s is not None and "time" not in values and durations.parse(site.time) > longest_s:
+        return site._replace(time=f"{longest_s:.0f}s")
+    return site
+
+
+def _content(path: str) -> str:
+    """Return the text of a file. A pipe would never answer, and a device never end."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise UsageError(f"{path} is no file: a profile is a small YAML file")
+        with open(path, "rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    if len(content) > _MOST_BYTES:
+        raise UsageError(f"{path} is larger than 1 MiB: that is no profile")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise UsageError(f"{path}:{line}: not UTF-8: write the file as plain text") from None
+
+
+def _misfits(values: Mapping[str, Any], node: Any, origin: str) -> list[str]:
+    """Return what is right by itself and does not fit together."""
+    longest_s = values["limits"].time_s if "limits" in values else None
+    if longest_s is None or "time" not in values or durations.parse(values["time"]) <= longest_s:
+        return []
+    line = next(key.start_mark.line + 1 for key, _ in node.value if key.value == "time")
+    return [f"{origin}:{line}: time: {values['time']} is longer than limits: time, {durations.show(longest_s)}"]
 
 
 # --- the table of keys, and the walk over a file
@@ -173,10 +206,15 @@ def _mapping(node: Any, keys: Mapping[str, _Key], origin: str, inside: str, mist
     """Return the values of a mapping by the names of their fields, and add what is wrong with it to `mistakes`."""
     found: dict[str, Any] = {}
     if node.id != "mapping":
-        mistakes.append(f"{origin}:{node.start_mark.line + 1}: {inside or 'a profile'} is a mapping: `key: value` on each line")
+        what = inside.removesuffix(": ") or "a profile"
+        mistakes.append(f"{origin}:{node.start_mark.line + 1}: {what} is a mapping: `key: value` on each line")
         return found
     for key, value in node.value:
-        name, line = str(key.value), key.start_mark.line + 1
+        line = key.start_mark.line + 1
+        if key.id != "scalar":
+            mistakes.append(f"{origin}:{line}: {inside}a key is one word")
+            continue
+        name = str(key.value)
         field = name.replace("-", "_") if keys is not _LIMITS or name != "time" else "time_s"
         if name not in keys:
             close = difflib.get_close_matches(name, keys, n=1)

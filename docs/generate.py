@@ -17,7 +17,7 @@ from ckptrun.link.events import Phase
 from ckptrun.link.supervision import TABLE as STEPS
 from ckptrun.sites import load
 from ckptrun.slurm.answers import TABLE, Answer
-from ckptrun.templates.catalogue import KEYS, TEMPLATES
+from ckptrun.templates.catalogue import KEYS, TEMPLATES, Template
 from ckptrun.templates.render import job_script
 from ckptrun.templates.settings import job
 
@@ -204,14 +204,20 @@ def _roff(text: str) -> str:
 
 def templates_page() -> str:
     """Return the reference of the templates and their settings."""
-    lines = [_TEMPLATES_HEAD, "| template | what for | needs |", "|---|---|---|"]
-    lines += [f"| `{one.name}` | {one.about} | {one.needs or 'nothing'} |" for one in TEMPLATES.values()]
+    lines = [_TEMPLATES_HEAD, "| template | what for | needs | imports ckptrun |", "|---|---|---|---|"]
+    lines += [f"| `{one.name}` | {one.about} | {one.needs or 'nothing'} | {_imports(one)} |" for one in TEMPLATES.values()]
     lines += ["", "## Settings", "", "`--set KEY=VALUE`, as often as needed.", "", "| key | meaning | default |", "|---|---|---|"]
     for key in KEYS.values():
         only = f" Only in {', '.join(f'`{name}`' for name in key.only)}." if key.only else ""
         never = f" Not in {', '.join(f'`{name}`' for name in key.never)}." if key.never else ""
         lines.append(f"| `{key.name}={key.value}` | {key.help}{only}{never} | {key.default} |")
     return "\n".join([*lines, _TEMPLATES_FOOT])
+
+
+def _imports(template: Template) -> str:
+    if not template.program:
+        return "it has no program"
+    return "yes, its callback" if "ckptrun" in template.needs.split() else "no"
 
 
 _TEMPLATES_HEAD = """\
@@ -224,19 +230,24 @@ _TEMPLATES_HEAD = """\
 `new` writes a job script, by default `job.sh`, and beside it the training program `train.py`, and says what to type next. A
 file that stands there is replaced only with `--force`; otherwise nothing is written at all. `show` prints the settings of a
 template, and the job script that `new` would write. `--json` prints JSON. A name, key or value that has no meaning ends with
-exit code 2; all mistakes are told at once, with the nearest name.
+exit code 2; all mistakes are told at once, with the nearest name. A folder of the log, or a program of your own, that is not there
+yet is said, and the job script is written.
 
-The programs save under a temporary name, bring the file to the disk and rename it; they keep two checkpoints; their handler of
-`SIGUSR1` sets a flag, and the loop saves between two steps; they resume at the very step, with the same order of the data and
-the same random numbers, so that a chain of jobs ends with the same weights as one long job. Each takes
-the checkpoint folder as its first word and `--steps N`. They do not import ckptrun, and run without it; those of `lightning` and
-`huggingface` use its callbacks instead, and need it where they run, in the container or the environment.
+The programs save under a temporary name, bring the file to the disk and rename it; they keep two checkpoints; asked to stop, they
+save between two steps and end; they resume at the very step, with the same order of the data and the same random numbers, so that
+a chain of jobs ends with the same weights as one long job (with Keras 2 a model with Dropout layers does not, to the last digit:
+their random numbers cannot be saved). Each takes the checkpoint folder as its first word and `--steps N`.
+
+Most do not import ckptrun, run without it, and are asked by `SIGUSR1`: their handler sets a flag. Those of `lightning` and
+`huggingface` use its callback, and need it where they run: install ckptrun into that container or environment, or copy its folder
+`ckptrun`, from a clone or from where it is installed, beside `train.py`; that is enough, and brings nothing else with it.
 """
 
 _TEMPLATES_FOOT = """
 Values may hold anything but line ends and control characters: `#SBATCH` lines and the command are quoted, and nothing in a value is
 expanded, but for `~/` at the beginning of a path and `%a`, the task of an array, in `checkpoint`. With a `program` of your own the
-checkpoint folder is not passed to it: say it in `args`, if the program wants it.
+checkpoint folder is not passed to it: say it in `args`, if the program wants it. No shell reads `command` and `args`: a pipe or a
+redirection that stands there unquoted is refused, and so is a variable in front of a command.
 
 ## Containers and environments
 
@@ -257,20 +268,20 @@ Python. A `conda` environment is activated; inside a container it is given by it
 
 A profile is a YAML file: `~/.config/ckptrun/sites/NAME.yaml` (or below `$XDG_CONFIG_HOME`), else
 `/etc/ckptrun/sites/NAME.yaml`, else one that came with ckptrun: `ai-lab`, `generic`. Every key may be left out. Mistakes are
-told with file and line.
+told with file and line, exit code 2; `template list` lists the others nevertheless.
 
 | key | meaning |
 |---|---|
 | `description` | one line for `template list` |
 | `partition` | the partition that jobs go to |
-| `time` | how long a job may run when nothing is said |
+| `time` | how long a job may run when nothing is said; by default 12 hours, or the limit where that is less |
 | `gpu-option` | `gres` (`--gres=gpu:N`) or `gpus-per-node` (`--gpus-per-node=N`) |
 | `containers` | which there are, of `none`, `singularity`, `apptainer`, `pyxis`; the first is the usual one |
 | `images` | paths of images: `python`, `pytorch`, `tensorflow` |
-| `limits` | what no job exceeds: `time`, `gpus` in a job; and of a user, `gpus-running`, `jobs-running` |
+| `limits` | what no job exceeds: `time`, `gpus`; and at a time, of a user: `gpus-running`, `jobs-running`: for an array a warning |
 | `advice` | more than that is a warning: `cpus-per-gpu`, `mem-per-gpu` |
 | `service-windows` | the page that announces them |
-| `not-allowed` | a setting, and why it is refused there |
+| `not-allowed` | a setting, or an option of sbatch, and why it is refused there |
 """
 
 

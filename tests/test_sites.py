@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -67,6 +68,43 @@ def test_what_is_no_profile_is_refused(text: str, tmp_path: Path, monkeypatch: p
     with pytest.raises(UsageError, match=r"x\.yaml"):
         sites.read("x", text, "x.yaml")
     assert not list(tmp_path.iterdir())
+
+
+def in_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of a person's own profiles, which is the only one there is."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder))
+    own = folder / "ckptrun" / "sites"
+    own.mkdir(parents=True)
+    return own
+
+
+def test_what_is_no_text_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder, a pipe, a device, a dangling link, no UTF-8, too large: one sentence with the path, nothing hangs."""
+    own = in_folder(tmp_path, monkeypatch)
+    (own / "folder.yaml").mkdir()
+    os.mkfifo(own / "pipe.yaml")
+    (own / "device.yaml").symlink_to("/dev/zero")
+    (own / "dangling.yaml").symlink_to("nowhere")
+    (own / "latin.yaml").write_bytes(b"# one\ndescription: \xe9\n")
+    (own / "large.yaml").write_bytes(b"#" * (1 << 20) + b"\n")
+    expected = {"folder": "no file", "pipe": "no file", "device": "no file", "dangling": "No such file", "large": "1 MiB"}
+    for name, why in (expected | {"latin": ":2: not UTF-8"}).items():
+        with pytest.raises(UsageError) as error:
+            sites.load(name)
+        assert why in str(error.value) and f"{own}/{name}.yaml" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_control_character_has_its_line() -> None:
+    """YAML's reader tells a position; a person wants the line."""
+    with pytest.raises(UsageError, match=r"x\.yaml:3: this is no YAML"):
+        sites.read("x", "# one\n# two\npartition: a\x01b\n", "x.yaml")
+
+
+def test_a_time_above_the_sites_own_limit() -> None:
+    """Said of the file, in its line; where no time is said, a job asks for what the site allows."""
+    with pytest.raises(UsageError, match=r"x\.yaml:2: time: 20:00:00 is longer than limits: time, 12 h"):
+        sites.read("x", "partition: a\ntime: 20:00:00\nlimits: {time: 12h}\n", "x.yaml")
+    assert sites.read("x", "limits: {time: 4h}\n", "x.yaml").time == "14400s"
 
 
 def test_a_name_is_no_path() -> None:

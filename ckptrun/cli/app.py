@@ -59,7 +59,13 @@ def _run_command() -> click.Command:
     epilog = "Durations: 30s, 5m, 1.5h, 2d, 12:00:00, 1-06. A bare number is refused."
     own_words_end = {"allow_interspersed_args": False}
     return click.Command(
-        "run", params=params, help=text, epilog=epilog, options_metavar="[OPTIONS] [--]", context_settings=own_words_end
+        "run",
+        params=params,
+        help=text,
+        short_help=SUBCOMMANDS["run"],
+        epilog=epilog,
+        options_metavar="[OPTIONS] [--]",
+        context_settings=own_words_end,
     )
 
 
@@ -102,6 +108,9 @@ def app() -> None:
 def main(words: list[str]) -> int:
     """Run a subcommand, or complete one, and return the exit code."""
     if completion.VARIABLE in os.environ:
+        from ckptrun.cli import shells
+
+        shells.register()
         completion.name_the_command(os.environ)
     try:
         result = app.main(words, prog_name="ckptrun", standalone_mode=False)

@@ -54,7 +54,7 @@ class SiteName(click.types.StringParamType):
 
 
 def with_names(command: click.Command) -> click.Command:
-    """Let what names a chain, a template or a site complete to names, in a command and in those below it.
+    """Let what names a chain, a template, a site or a file complete to names, in a command and in those below it.
 
     It is done here and not in the commands, which need not know of completion, and do not pay for it.
     """
@@ -67,6 +67,8 @@ def with_names(command: click.Command) -> click.Command:
             param.type = ChainId()
         if param.name == "site":
             param.type = SiteName()
+        if (param.metavar or "").startswith(("FILE", "PATH")):
+            param.type = click.Path()
     return command
 
 

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from ckptrun.cli.options import BY_KEY, CONFIGURABLE, LIMITED, Option
 from ckptrun.cli.settings import Setting
+from ckptrun.cli.sources import SITE_FILE
 
-SITE_FILE = "/etc/ckptrun/config.yaml"
 _MOST_BYTES = 1 << 20
 _TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 

@@ -154,8 +154,11 @@ def of_site(name: str, known: Limits) -> Limits:
     """Return a site's limits beside those that the cluster told. Raises UsageError for a site that there is not."""
     from ckptrun import sites
     from ckptrun.slurm.read_back import megabytes
+    from ckptrun.templates.settings import unknown_names
 
     site = sites.load(name)
+    if mistakes := unknown_names(site):
+        raise UsageError(*mistakes)
     partitions = dict(known.partitions)
     if site.partition is not None and site.limits.time_s is not None:
         partitions.setdefault(site.partition, site.limits.time_s)

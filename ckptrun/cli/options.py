@@ -316,7 +316,7 @@ def to_plan(values: dict[str, Any], command: tuple[str, ...]) -> Plan:
 
 # The options whose field in the plan is called otherwise, and those that belong to one start alone.
 _FIELDS = {"checkpoint": "checkpoints", "margin": "margin_s", "time_limit": "limit_s", "max_time": "max_time_s"}
-_OF_ONE_START = ("chain", "fresh", "rehearse", "dry_run", "verbose", "help")
+_OF_ONE_START = ("chain", "config", "fresh", "rehearse", "dry_run", "verbose", "help")
 
 
 def overrides(values: dict[str, Any], command: tuple[str, ...]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ckptrun.cli import options, settings
 from ckptrun.cli.settings import Setting
 from ckptrun.errors import UsageError
 
+SITE_FILE = "/etc/ckptrun/config.yaml"
 # Set by the submitter of a later link. Options hold for the chain as its first link resolved them, so that a file that somebody has
 # broken meanwhile is no matter of the links that follow.
 _LATER_LINK = "SLURM_CKPTRUN_BASE"
@@ -62,6 +63,24 @@ def resolve(given: tuple[Setting, ...], mistakes: list[str] | None = None, *, ar
     return found
 
 
+def within_limits(given: tuple[Setting, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the values of what was given, cut to the site's limits, and what was cut. Raises UsageError for a broken file.
+
+    For a chain that goes on: nothing else is read, because its other options are its own.
+    """
+    limits: tuple[Setting, ...] = ()
+    if given and os.path.exists(SITE_FILE):
+        from ckptrun.cli import config_file
+
+        found = config_file.read(SITE_FILE)
+        if found.mistakes:
+            raise UsageError(*found.mistakes)
+        limits = found.limits
+    asked = {setting.key for setting in given}
+    counts, told = settings.within(settings.layered([given]), [limit for limit in limits if limit.key in asked])
+    return settings.values(counts, options.REPEATABLE), told
+
+
 def _variable(mistakes: list[str], array: bool) -> tuple[Setting, ...]:
     text = os.environ.get(settings.VARIABLE, "")
     if not text:
@@ -83,5 +102,5 @@ def _files(layers: list[tuple[Setting, ...]]) -> list[str]:
     named = settings.layered(layers).get("config", ())
     own = os.environ.get("XDG_CONFIG_HOME", "")
     own = own if own.startswith("/") else os.path.join(os.path.expanduser("~"), ".config")
-    present = [path for path in (f"{own}/ckptrun/config.yaml", "/etc/ckptrun/config.yaml") if os.path.exists(path)]
+    present = [path for path in (f"{own}/ckptrun/config.yaml", SITE_FILE) if os.path.exists(path)]
     return [*(one.value for one in named[-1:]), *present]

@@ -13,6 +13,7 @@ import click
 
 from ckptrun import durations, sites
 from ckptrun.errors import UsageError
+from ckptrun.site import Site
 from ckptrun.templates import files, render, settings
 from ckptrun.templates.catalogue import TEMPLATES, Template, keys_of
 from ckptrun.templates.settings import Job
@@ -33,11 +34,29 @@ def template() -> None:
 @_JSON
 def list_(as_json: bool) -> None:
     """List the templates and the sites."""
-    profiles = [sites.load(name) for name in sites.names()]
+    profiles, mistakes = _profiles()
     if as_json:
         rows = [{"name": one.name, "about": one.about, "needs": one.needs.split()} for one in TEMPLATES.values()]
         _print_json("templates", {"templates": rows, "sites": [{"name": one.name, "about": one.description} for one in profiles]})
-        return
+    else:
+        _print_list(profiles)
+    if mistakes:
+        raise UsageError(*mistakes)
+
+
+def _profiles() -> tuple[list[Site], list[str]]:
+    """Return the sites, and what is wrong with those that cannot be read: one keeps no other from being listed."""
+    found: list[Site] = []
+    mistakes: list[str] = []
+    for name in sites.names():
+        try:
+            found.append(sites.load(name))
+        except UsageError as error:
+            mistakes += error.mistakes
+    return found, mistakes
+
+
+def _print_list(profiles: list[Site]) -> None:
     width = max(len(name) for name in (*TEMPLATES, *(one.name for one in profiles)))
     for one in TEMPLATES.values():
         click.echo(f"{one.name:{width}}  {one.about}")
@@ -84,7 +103,7 @@ def new(name: str, site: str, given: tuple[str, ...], path: str, force: bool, as
     if job.template.program and not job.own_program:
         new_files.append(files.NewFile(os.path.join(os.path.dirname(path), "train.py"), files.program(job.template.name)))
     files.write(tuple(new_files), force=force)
-    for why in settings.warnings(job):
+    for why in (*settings.warnings(job), *_missing(job, os.path.dirname(path))):
         click.echo(f"ckptrun: {why}", err=True)
     if as_json:
         _print_json("new", {"files": [file.path for file in new_files], "next": _next(path)})
@@ -97,6 +116,19 @@ def new(name: str, site: str, given: tuple[str, ...], path: str, force: bool, as
     if job.site.service_windows:
         click.echo(f"ckptrun: service windows of {job.site.name}: {job.site.service_windows}")
     click.echo(f"ckptrun: next: {_next(path)}")
+
+
+def _missing(job: Job, folder: str) -> list[str]:
+    """Return what the job will look for and does not stand yet, seen from the folder in which it is submitted."""
+    why = []
+    logs = os.path.dirname(job.output)
+    if logs and "%" not in logs and not os.path.isdir(os.path.join(folder, logs)):
+        why.append(
+            f"{shlex.quote(logs)}, the folder of the logs, is not there: make it first, sbatch does not, and the job would fail"
+        )
+    if job.own_program and not job.program.startswith(("/", "~")) and not os.path.exists(os.path.join(folder, job.program)):
+        why.append(f"{shlex.quote(job.program)}, the program, is not there yet")
+    return why
 
 
 def _job(name: str, site: str, given: Sequence[str]) -> Job:

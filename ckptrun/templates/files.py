@@ -30,7 +30,7 @@ def program(template: str) -> str:
 
 def write(files: tuple[NewFile, ...], *, force: bool) -> None:
     """Write all files. Raises UsageError, and has written none, where one is in the way or a folder cannot be written to."""
-    mistakes = [why for file in files if (why := _in_the_way(file.path, force)) is not None]
+    mistakes = list(dict.fromkeys(why for file in files if (why := _in_the_way(file.path, force)) is not None))
     if len({os.path.realpath(file.path) for file in files}) < len(files):
         mistakes.append(f"{files[0].path} would be both the job script and the program: name another file with -o")
     if mistakes:
@@ -48,10 +48,16 @@ def write(files: tuple[NewFile, ...], *, force: bool) -> None:
 
 def _in_the_way(path: str, force: bool) -> str | None:
     folder = os.path.dirname(path) or "."
+    if path in ("", "-"):
+        return f"-o {path!r}: name a file; `template show` prints the script"
+    if not path.isprintable():
+        return f"-o {path!r}: a line end, or what is no text, in a file's name: name another file"
     if os.path.isdir(path):
         return f"{path} is a folder: name a file in it"
     if not os.path.isdir(folder):
         return f"{folder}: no such folder, make it first"
+    if os.path.exists(path) and not os.path.isfile(path):
+        return f"{path} is no file but a device or a pipe, and is not replaced: name another file"
     if os.path.lexists(path) and not force:
         return f"{path} stands there already: --force replaces it, -o names another file"
     return None

@@ -15,8 +15,10 @@ from typing import NamedTuple
 from ckptrun import durations
 from ckptrun.errors import UsageError
 from ckptrun.site import CONTAINERS, Site
+from ckptrun.slurm.sbatch_options import OPTIONS
 from ckptrun.templates.catalogue import KEYS, Template, keys_of
 
+_LONGEST = 220  # bytes of a log's name, so that a job's number and a task's have room
 _GB = {"K": 1e-6, "M": 1e-3, "": 1e-3, "G": 1.0, "T": 1e3}  # sbatch reads a bare number as megabytes
 
 
@@ -51,7 +53,8 @@ class Job(NamedTuple):
 
 def job(template: Template, site: Site, given: Mapping[str, str]) -> Job:
     """Return the job. Raises UsageError with every mistake in what was given."""
-    mistakes = [_no_such_key(template, name) for name in given if KEYS.get(name) not in keys_of(template)]
+    mistakes = unknown_names(site)
+    mistakes += [_no_such_key(template, name) for name in given if KEYS.get(name) not in keys_of(template)]
     values: dict[str, str] = {}
     for name, text in given.items():
         if KEYS.get(name) in keys_of(template):
@@ -67,6 +70,15 @@ def job(template: Template, site: Site, given: Mapping[str, str]) -> Job:
     raise UsageError(*mistakes)
 
 
+def unknown_names(site: Site) -> list[str]:
+    """Return what of a site's `not-allowed` is neither a setting nor an option of sbatch, and so would forbid nothing."""
+    known = sorted({*KEYS, *(option.name for option in OPTIONS)})
+    unknown = [name for name in site.not_allowed if name not in known]
+    close = {name: difflib.get_close_matches(name, known, n=1) for name in unknown}
+    hints = {name: f", did you mean {near[0]}?" if near else "" for name, near in close.items()}
+    return [f"site {site.name}: not-allowed: {name}: no such setting or option of sbatch{hints[name]}" for name in unknown]
+
+
 def warnings(job: Job) -> list[str]:
     """Return what a site asks for and this job does not keep."""
     advice, gpus, said = job.site.advice, max(job.gpus, 1), []
@@ -74,7 +86,25 @@ def warnings(job: Job) -> list[str]:
         said.append(f"cpus={job.cpus} is more than the {advice.cpus_per_gpu} for each GPU that {job.site.name} asks for")
     if advice.mem_per_gpu and _gigabytes(job.mem) > _gigabytes(advice.mem_per_gpu) * gpus:
         said.append(f"mem={job.mem} is more than the {advice.mem_per_gpu} for each GPU that {job.site.name} asks for")
+    at_once = _at_once(job)
+    if at_once is not None and _tasks_at_once(job) > at_once:
+        said.append(f"array={job.array}: {job.site.name} runs {at_once} jobs of this size of one user at a time, the others wait")
     return said
+
+
+def _at_once(job: Job) -> int | None:
+    """Return how many such jobs of one user the site runs at a time."""
+    limits, gpus = job.site.limits, job.gpus * job.nodes
+    most = (limits.jobs_running, limits.gpus_running // gpus if limits.gpus_running and gpus else None)
+    return min((one for one in most if one is not None), default=None)
+
+
+def _tasks_at_once(job: Job) -> int:
+    tasks, _, throttle = (job.array or "").partition("%")
+    found = [re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part) for part in tasks.split(",")]
+    ranges = [(int(one[1]), int(one[2] or one[1]), int(one[3] or 1)) for one in found if one is not None]
+    count = sum((last - first) // step + 1 for first, last, step in ranges)
+    return min(count, int(throttle)) if int(throttle or 0) else count
 
 
 def _no_such_key(template: Template, name: str) -> str:
@@ -127,7 +157,7 @@ def _time(text: str) -> str:
 def _number(least: int) -> Callable[[str], str]:
     def read(text: str) -> str:
         if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < least:
-            raise ValueError(f"write a number from {least}")
+            raise ValueError(f"write a number from {least} to 999999")
         return str(int(text))
 
     return read
@@ -142,6 +172,11 @@ def _size(text: str) -> str:
 def _array(text: str) -> str:
     if not re.fullmatch(r"[0-9]+(-[0-9]+(:[0-9]+)?)?(,[0-9]+(-[0-9]+(:[0-9]+)?)?)*(%[0-9]+)?", text):
         raise ValueError("write the tasks as sbatch reads them, 1-8 or 0-15%4 or 2,5,9")
+    for first, last, step in re.findall(r"([0-9]+)-([0-9]+)(?::([0-9]+))?", text):
+        if int(first) > int(last) or step.strip("0") == "" != step:
+            raise ValueError(
+                f"{first}-{last}{f':{step}' if step else ''} has no tasks: write the smaller number first, and a step from 1"
+            )
     return text
 
 
@@ -159,12 +194,28 @@ def _words(text: str) -> str:
         raise ValueError(f"{error}".lower() if "quot" in f"{error}" or "escap" in f"{error}" else f"{error}") from None
     if not found or not found[0]:
         raise ValueError("nothing is no value")
+    if (sign := _sign_of_a_shell(text)) is not None:
+        raise ValueError(f"no shell reads it, {sign} would be one more word: put it into a script and name that, or quote the sign")
     return text
+
+
+def _flag(text: str) -> str:
+    _words(text)
+    return text
+
+
+def _sign_of_a_shell(text: str) -> str | None:
+    """Return a pipe, a redirection or the like that stands unquoted among words."""
+    bare = re.sub(r"\\.|'[^']*'|\"(?:\\.|[^\"\\])*\"", "x", text)
+    found = re.search(r"(?<!\S)[0-9]*[|&;<>]+|[|&;]+(?!\S)", bare)
+    return found[0] if found else None
 
 
 def _command(text: str) -> str:
     if _words(text).startswith("-"):
         raise ValueError("a command does not begin with a dash")
+    if re.match(r"[A-Za-z_]\w*=", shlex.split(text)[0]):
+        raise ValueError(f"no shell reads it: a variable in front needs env: env {text}")
     return text
 
 
@@ -179,7 +230,7 @@ _READ |= {
     "mem": _size,
     "array": _array,
 }
-_READ |= {"container": _container, "args": _words, "command": _command, "output": _log}
+_READ |= {"container": _container, "args": _words, "command": _command, "resume-flag": _flag, "output": _log}
 
 
 # --- the job, and what does not fit together
@@ -232,6 +283,8 @@ def _misfits(job: Job, given: Mapping[str, str]) -> list[str]:
         why.append(f"--set time={given.get('time', job.time)}: {site.name} allows a job {durations.show(limits.time_s)}")
     if limits.gpus and job.gpus * job.nodes > limits.gpus:
         why.append(f"--set gpus={job.gpus}: {site.name} allows a job {limits.gpus} GPUs")
+    elif _at_once(job) == 0:
+        why.append(f"--set gpus={job.gpus}: {site.name} allows a user {limits.gpus_running} GPUs at a time")
     if job.container not in site.containers:
         why.append(f"--set container={job.container}: {site.name} has {', '.join(site.containers)}")
     elif job.container != "none" and not job.image:
@@ -242,6 +295,14 @@ def _misfits(job: Job, given: Mapping[str, str]) -> list[str]:
         why.append("--set gpus=0: it is the number of torchrun's processes, at least 1")
     if not job.array and "%a" in job.checkpoint:
         why.append(f"--set checkpoint={job.checkpoint}: %a is the task of an array: set array as well")
+    if found := re.search(r"%[AJNjnstux]", job.checkpoint):
+        why.append(
+            f"--set checkpoint={job.checkpoint}: {found[0]} is no pattern there, and each job of the chain needs the same folder"
+        )
+    if len(_log_name(job).encode()) > _LONGEST:
+        why.append(
+            "--set job-name: the log is named after the job, and the name of a file has at most 255 bytes: set output as well"
+        )
     if re.search(r"[*?\[]", job.checkpoint):
         why.append(f"--set checkpoint={job.checkpoint}: it is no pattern, name the folder")
     return why + _environment_misfits(job)
@@ -261,6 +322,10 @@ def _environment_misfits(job: Job) -> list[str]:
         for name, path in mounted.items()
         if path and re.search("[:,]", path)
     ]
+
+
+def _log_name(job: Job) -> str:
+    return job.output.rpartition("/")[2].replace("%x", job.name)
 
 
 def _gigabytes(size: str) -> float:

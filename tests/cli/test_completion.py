@@ -1,13 +1,17 @@
-"""Completion of words: in a real bash, and as zsh and fish ask for it."""
+"""Completion of words, in the shells themselves: bash and zsh at a terminal, fish as it is asked."""
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
+import pexpect
 import pytest
 
+from tests import install_debian
 from tests.end_to_end.harness import Ckptrun
 
 
@@ -33,6 +37,8 @@ LINES = [
     (("--continue-with", ""), {"auto", "resubmit", "requeue"}),
     (("--retries", "3", "--succ"), {"--successor"}),
     (("run", "--successor", "s"), {"start"}),
+    (("--continue-with=req",), {"--continue-with=requeue"}),
+    (("--checkpoint=tr",), {"--checkpoint=train.py"}),
     (("chain", "sh"), {"show"}),
     (("chain", "show", "mn"), {"mnist-1", "mnist-2"}),
     (("chain", "resume", ""), {"mnist-1", "mnist-2", "other"}),
@@ -44,48 +50,72 @@ LINES = [
 ]
 
 
-def in_bash(shell: Ckptrun, words: tuple[str, ...]) -> set[str]:
-    """Return what bash's own function offers for a line."""
-    script = (
-        'eval "$(_CKPTRUN_COMPLETE=bash_source ckptrun)"; COMP_WORDS=(ckptrun "$@"); COMP_CWORD=$#; compopt() { echo "$2"; }; '
-        '_ckptrun_completion ckptrun; printf "%s\\n" "${COMPREPLY[@]}"'
-    )
-    bash = shutil.which("bash")
-    assert bash is not None
-    import subprocess
-
-    done = subprocess.run(
-        [bash, "-c", script, "bash", *words], env=shell.environment, cwd=shell.folder, capture_output=True, text=True, check=True
-    )
-    assert done.stderr == ""
-    return set(done.stdout.split())
-
-
-@pytest.mark.parametrize(("words", "offered"), LINES, ids=[" ".join(words) or "nothing" for words, _ in LINES])
-def test_bash(shell: Ckptrun, words: tuple[str, ...], offered: set[str]) -> None:
-    """Subcommands, options though the word `run` is left out, their choices, chain ids."""
-    assert offered <= in_bash(shell, words)
-    assert all(one.startswith(words[-1]) for one in in_bash(shell, words))
+# What has to be set so that a list of words comes at once and unasked, and so that Ctrl-T shows the line as it stands.
+BASH = """\
+PS1='> '; bind 'set show-all-if-ambiguous on'; bind 'set page-completions off'; bind 'set completion-query-items -1'
+bind 'set enable-bracketed-paste off'; line() { echo "<<$READLINE_LINE>>"; READLINE_LINE=; }; bind -x '"\\C-t": line'
+eval "$(_CKPTRUN_COMPLETE=bash_source ckptrun)"; echo rea""dy
+"""
+ZSH = """\
+PS1='> '; unset zle_bracketed_paste; LISTMAX=9999; unsetopt list_ambiguous
+line() { print -r -- "<<$BUFFER>>"; BUFFER=; zle reset-prompt }; zle -N line; bindkey '^T' line
+autoload -Uz compinit; compinit -u -D; eval "$(_CKPTRUN_COMPLETE=zsh_source ckptrun)"; print rea""dy
+"""
+SHELLS = {"bash": (["--norc", "--noprofile", "-i"], BASH), "zsh": (["-f", "-i"], ZSH)}
+FILES = [(("python", "tr"), {"train.py"}), (("--retries", "3", "python", "tr"), {"train.py"}), (("doctor", "j"), {"job.sh"})]
+FILES += [(("sbatch", "j"), {"job.sh"}), (("verify", "tr"), {"train.py"}), (("template", "new", "keras", "-o", "j"), {"job.sh"})]
 
 
-@pytest.mark.parametrize("words", [("python", "tr"), ("--retries", "3", "python", "tr"), ("doctor", "j"), ("sbatch", "j")])
-def test_files_are_left_to_the_shell(shell: Ckptrun, words: tuple[str, ...]) -> None:
-    """The training command, and scripts: the shell completes file names itself."""
-    assert in_bash(shell, words) == {"default"}
+def installed(program: str) -> str:
+    """Return the path of a shell, installed where we may; without it the test is left out, or fails where all must run."""
+    if (why_not := install_debian.ensure(program)) is not None:
+        if os.environ.get("CKPTRUN_REQUIRE_SLURM"):
+            pytest.fail(f"{program} is required here: {why_not}")
+        pytest.skip(f"no {program}: {why_not}")
+    found = shutil.which(program)
+    assert found is not None
+    return found
 
 
-@pytest.mark.parametrize("kind", ["zsh", "fish"])
-@pytest.mark.parametrize(("words", "offered"), LINES, ids=[" ".join(words) or "nothing" for words, _ in LINES])
-def test_as_others_ask(shell: Ckptrun, kind: str, words: tuple[str, ...], offered: set[str]) -> None:
-    """The same, asked with the variables that the functions for zsh and fish set."""
-    shell.environment |= {
-        "_CKPTRUN_COMPLETE": f"{kind}_complete",
-        "COMP_WORDS": " ".join(["ckptrun", *words]),
-        "COMP_CWORD": str(len(words)) if kind == "zsh" else words[-1],
-    }
-    said = shell.run(code=0).stdout
-    found = {line.partition(",")[2].partition("\t")[0] for line in said.splitlines()} | set(said.splitlines())
-    assert offered <= {one.split("\\t")[0] for one in found}, said
+@pytest.mark.parametrize("name", SHELLS)
+def test_a_person_presses_tab(shell: Ckptrun, name: str) -> None:
+    """At a terminal: one word that fits is filled in, a blank behind it; of several, all are listed; files are the shell's own."""
+    words, preparation = SHELLS[name]
+    environment = shell.environment | {"TERM": "vt100", "HOME": str(shell.folder), "INPUTRC": "/dev/null"}
+    settings = {"cwd": str(shell.folder), "env": environment, "encoding": "utf-8", "timeout": 60, "dimensions": (60, 200)}
+    screen = pexpect.spawn(installed(name), words, **settings)
+    screen.send(preparation.replace("\n", "\r"))
+    screen.expect("ready\r")
+    for typed, offered in LINES + FILES:
+        *before, last = ("ckptrun", *typed)
+        screen.send(" ".join((*before, last)) + "\t")
+        if len(offered) > 1:
+            seen = ""
+            while not all(word in seen for word in offered):
+                screen.expect("(?s).+")
+                seen += screen.match.group()
+        screen.send("\x14")
+        screen.expect("<<(.*?)>>")
+        line = screen.match.group(1)
+        assert line.startswith(" ".join((*before, last)))
+        assert len(offered) > 1 or line == " ".join((*before, *offered)) + " "
+    screen.sendline("exit")
+    screen.expect(pexpect.EOF)
+    screen.close()
+
+
+def test_fish(shell: Ckptrun) -> None:
+    """What fish offers for a line, with descriptions that are whole, though they have commas."""
+    ask = '_CKPTRUN_COMPLETE=fish_source ckptrun | source; for line in $argv; echo "== $line"; complete -C $line; end'
+    lines = {" ".join(("ckptrun", *words)): offered for words, offered in LINES + FILES}
+    environment = shell.environment | {"HOME": str(shell.folder), "TERM": "vt100"}
+    command = [installed("fish"), "--no-config", "-c", ask, *lines]
+    done = subprocess.run(command, env=environment, cwd=shell.folder, capture_output=True, text=True, timeout=240)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = dict(part.split("\n", 1) for part in done.stdout.split("== ")[1:])
+    for line, offered in lines.items():
+        assert {row.partition("\t")[0] for row in found[line].splitlines()} == offered, line
+    assert "a folder, or a file that is overwritten." in found["ckptrun --chec"]
 
 
 @pytest.mark.parametrize("kind", ["bash", "zsh", "fish"])

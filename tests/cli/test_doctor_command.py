@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,33 @@ def test_a_state_folder_that_cannot_be_used(alone: Ckptrun) -> None:
     alone.environment["CKPTRUN_HOME"] = "/proc/nowhere"
     said = alone.run("doctor", code=1).stdout
     assert "no place: " in said and "Set CKPTRUN_HOME" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "exit_code", "said"),
+    [
+        ("size=2m", 0, "!! room: 2 MB are free"),
+        ("nr_inodes=7", 1, "no room: no file can be made any more in"),
+    ],
+)
+def test_a_state_folder_without_room(alone: Ckptrun, options: str, exit_code: int, said: str) -> None:
+    """A file system with next to no room is a warning; one that takes no file any more keeps a chain from working."""
+    alone.home.mkdir()
+    fill = 'i=0; while true > "$CKPTRUN_HOME/file-$i"; do i=$((i + 1)); done 2>/dev/null' if "inodes" in options else "true"
+    script = f'/usr/bin/mount -t tmpfs -o {options} none "$CKPTRUN_HOME" && {{ "$@" >/dev/null; {fill}; exec "$@"; }}'
+    command = [
+        "/usr/bin/unshare",
+        "--user",
+        "--map-root-user",
+        "--mount",
+        "/bin/sh",
+        "-c",
+        script,
+        "sh",
+        *map(str, alone.argv("doctor")),
+    ]
+    done = subprocess.run(command, env=alone.environment, cwd=alone.folder, capture_output=True, text=True, timeout=240)
+    assert (done.returncode, said in done.stdout) == (exit_code, True), done.stdout + done.stderr
 
 
 def test_a_controller_that_does_not_answer(alone: Ckptrun) -> None:

@@ -121,6 +121,7 @@ def test_the_script_of_a_users_life(here: Path) -> None:
             "if [ $restarts -gt ]; then",
             "    RESUME=--resume",
             "fi",
+            "trap 'touch checkpoint_now' USR1",
             "trap 'scontrol requeue $SLURM_JOB_ID' TERM",
             'srun singularity exec --nv image.sif bash -lc "source venv/bin/activate; python train.py $RESUME" | tee train.log',
             "",
@@ -134,10 +135,14 @@ def test_the_script_of_a_users_life(here: Path) -> None:
         (5, "singleton"),
         (6, "restart-count"),
         (7, "comparison"),
-        (10, "trap-resubmits"),
-        (11, "shell-text"),
-        (11, "tee"),
+        (10, "trap-foreground"),
+        (11, "trap-resubmits"),
+        (12, "shell-text"),
+        (12, "tee"),
     ]
+    typed_elsewhere = text.replace("\n", "\r\n")
+    assert [(one.line, one.rule) for one in judged(typed_elsewhere, here)] == [(1, "crlf"), *found]
+    assert corrected(typed_elsewhere, here) == corrected(text, here)
     after = corrected(text, here)
     assert judged(after, here) == ()
     assert "#SBATCH --time=12:00:00" in after and "exec python train.py $RESUME" in after and "tee" not in after

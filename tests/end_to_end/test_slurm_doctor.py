@@ -10,7 +10,7 @@ import pytest
 from tests.doctor.corpus import WRONG
 from tests.end_to_end.jobs import Jobs
 
-# One of each kind: exec, a trap, a submission of its own, tee, a folder, an option, an array.
+# One of each kind: exec, a trap, tee, a folder, an option, a count, line ends, an array; as many as run side by side.
 SAMPLE = (
     "no exec, then work",
     "handler that requeues",
@@ -18,6 +18,8 @@ SAMPLE = (
     "a temporary folder",
     "no working folder",
     "restart count",
+    "DOS",
+    "tasks share a folder",
 )
 
 
@@ -68,6 +70,8 @@ def test_the_lab_itself(jobs: Jobs) -> None:
     assert told["works"]
     checks = {row["name"]: row for row in told["checks"]["cluster"]}
     assert "Slurm 22.05" in checks["version"]["what"] or checks["version"]["severity"] == "good"
+    state = {row["name"]: row["severity"] for row in told["checks"]["state folder"]}
+    assert set(state) == {"place", "shared", "operations", "room"} and state["operations"] == "good"
     assert {"submitting", "time limit", "default time", "KillWait", "proctrack", "preemption", "accounting", "clock"} <= set(checks)
     assert checks["clock"]["severity"] == "good" and "`exec`" in checks["proctrack"]["what"]
     jobs.lab.admin("scontrol", "create", "PartitionName=hour", "Nodes=n3", "MaxTime=60")

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.cluster import install
 from tests.cluster.lab import Lab
 from tests.end_to_end.jobs import Jobs
 
@@ -34,6 +35,18 @@ def kill_ckptrun(jobs: Jobs) -> None:
 def resume(jobs: Jobs, *words: str) -> str:
     """Type `chain resume` and return all that it says."""
     return jobs.run("sh", "-c", 'ckptrun chain resume "$@" 2>&1', "sh", *words, check=False)
+
+
+def under_limits(jobs: Jobs, limits: str, *words: str) -> str:
+    """Type `chain resume` where /etc/ckptrun/config.yaml sets these limits: in a mount namespace whose /etc is a copy."""
+    etc = jobs.folder / "etc"
+    jobs.run("mkdir", "-p", etc / "ckptrun")
+    jobs.run("tee", etc / "ckptrun" / "config.yaml", input=f"limits:\n  {limits}")
+    jobs.run("cp", "/etc/passwd", "/etc/group", "/etc/hosts", "/etc/ld.so.cache", etc)
+    user = f"--reuid={install.USER} --regid={install.USER} --init-groups"
+    inside = f'mount --bind etc /etc && exec setpriv {user} ckptrun chain resume "$@" 2>&1'
+    typed = ("unshare", "--mount", "sh", "-c", inside, "sh", *words)
+    return jobs.lab.run(*typed, user=False, check=False, cwd=jobs.folder, env=jobs.environment)
 
 
 def is_complete_once(jobs: Jobs) -> None:
@@ -154,12 +167,30 @@ def test_another_script_and_other_options(jobs: Jobs) -> None:
     told = resume(jobs, "--script", str(other), "--time-limit", "5s", "--max-links", "8", "--dry-run")
     assert "+echo another script" in told and "would submit link 2" in told
     assert "#SBATCH --mem of" in told and "does not count: the chain's jobs are submitted with --mem=300" in told
+    told = under_limits(jobs, "max-links: 7\n  max-time: 1h\n", "--max-links", "8", "--retries", "2", "--dry-run")
+    assert "--max-links 8 (the command line) is above this site's limit: 7 counts (/etc/ckptrun/config.yaml, line 2)" in told
+    assert "--max-links: 7 instead of 3" in told and "--retries: 2 instead of 0" in told and "max-time" not in told
+    assert "/etc/ckptrun/config.yaml, line 2: limits: max-lnks" in under_limits(jobs, "max-lnks: 7\n", "--max-links", "8")
     assert "is queued as job" in resume(jobs, "--script", str(other), "--time-limit", "5s", "--max-links", "8")
     jobs.until_event("started", 3)
     assert jobs.log().count("another script") == 2
     assert [event["limit_s"] for event in jobs.events("started")[1:3]] == [5.0, 5.0]
     jobs.run("ckptrun", "chain", "stop")
     jobs.until_over()
+
+
+def test_a_script_above_the_limit_of_its_partition(jobs: Jobs) -> None:
+    """Refused with the limit: sbatch would take the job, and it would wait for ever."""
+    longer = jobs.script("exec ckptrun --chain x true", "--time=2:00:00", name="longer.sh")
+    jobs.lab.admin("scontrol", "create", "PartitionName=resumed", "Nodes=n1", "MaxTime=60")
+    try:
+        jobs.submit("--partition=resumed", jobs.script("exec ckptrun --chain x false"))
+        jobs.until(lambda: jobs.outcomes() == ["failed"] or None)
+        jobs.after(jobs.jobs()[0])
+        told = resume(jobs, "--script", str(longer))
+    finally:
+        jobs.lab.admin("scontrol", "delete", "PartitionName=resumed")
+    assert f"--script {longer}: --time=2:00:00 is above 1 h, the limit of partition resumed" in told and "queued" not in told
 
 
 @pytest.mark.parametrize(
@@ -169,6 +200,7 @@ def test_another_script_and_other_options(jobs: Jobs) -> None:
         (("one", "two"), 2, "one chain at a time: one, two"),
         (("--max-lnks", "3"), 2, "did you mean --max-links?"),
         (("x", "--chain", "y"), 2, "--chain cannot be changed when a chain goes on"),
+        (("x", "--config", "y"), 2, "--config cannot be changed when a chain goes on"),
         (("nothing",), 2, "no chain is called nothing"),
         (("x", "--script", "missing.sh"), 2, "--script missing.sh: No such file"),
         (("x", "--script", "plain.sh"), 125, "does not mention ckptrun"),

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ckptrun.templates.render import job_script
+from tests.checkpoints.foreign import PACKAGES
 from tests.end_to_end.jobs import Jobs
 from tests.end_to_end.programs import bubblewrap
 from tests.templates.test_templates import HOSTILE
@@ -28,6 +29,44 @@ while words[0].startswith("--"):
     words = words[{{"--nv": 1, "--bind": 2}}[words[0]] :]
 assert words[0] == "image.sif"
 os.execv({bwrap!r}, ["bwrap", "--dev-bind", "/", "/", "--chdir", os.getcwd(), *words[1:]])
+"""
+# As pyxis has it: srun itself takes the image, no process stands between the step's daemon and the program, which has a user and a
+# mount namespace of its own.
+PYXIS = """\
+#!{python}
+import os, sys
+own, container, words = [], {{}}, sys.argv[1:]
+while words[0].startswith("--"):
+    word = words.pop(0)
+    name, _, value = word.partition("=")
+    if name.startswith("--container-"):
+        container[name[12:]] = value
+    else:
+        own.append(word)
+here = os.getcwd()
+assert container == {{"image": "image.sif", "mounts": f"{{here}}:{{here}}", "workdir": here, "mount-home": ""}}, container
+os.execv("/usr/bin/srun", ["srun", *own, "unshare", "--user", "--map-current-user", "--mount", *words])
+"""
+# What conda does of an environment: a function for the shell, which asks the program for the lines that it evaluates; a level that
+# counts, so that an environment which is active already, as in the second job of a chain, is activated anew and no deeper.
+CONDA = """\
+#!{python}
+import os, shlex, sys
+command, *names = sys.argv[2:]
+if command == "hook":
+    print('conda() {{ local lines; lines=$("$CONDA_EXE" shell.posix "$@") || return; eval "$lines"; hash -r; }}')
+    print("export CONDA_EXE=" + shlex.quote(sys.argv[0]) + "; export CONDA_SHLVL=${{CONDA_SHLVL:-0}}")
+else:
+    assert command == "activate", command
+    prefix = os.path.join(os.path.dirname(os.path.dirname(sys.argv[0])), "envs", *names)
+    assert os.path.isdir(os.path.join(prefix, "conda-meta")), f"EnvironmentNameNotFound: {{prefix}}"
+    level, active = int(os.environ["CONDA_SHLVL"]), os.environ.get("CONDA_PREFIX")
+    paths = [path for path in os.environ["PATH"].split(":") if path != f"{{active}}/bin"]
+    facts = {{"PATH": ":".join([f"{{prefix}}/bin", *paths]), "CONDA_PREFIX": prefix}}
+    facts |= {{}} if active == prefix else {{"CONDA_SHLVL": str(level + 1)}}
+    print("\\n".join(f"export {{name}}={{shlex.quote(value)}}" for name, value in facts.items()))
+    for script in sorted(os.listdir(f"{{prefix}}/etc/conda/activate.d")):
+        print(". " + shlex.quote(f"{{prefix}}/etc/conda/activate.d/{{script}}"))
 """
 
 
@@ -93,17 +132,18 @@ def test_hostile_values_arrive_in_a_job(jobs: Jobs) -> None:
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 
 
-def finished(name: str, steps: int, *start: str) -> str:
+def finished(name: str, steps: int, *start: str, **variables: str) -> str:
     """Return the last line of a run that nobody interrupts."""
     with tempfile.TemporaryDirectory() as folder:
         words = [*(start or (sys.executable,)), str(TEMPLATES / name / "train.py"), folder, "--steps", str(steps)]
         environment = {"PATH": "/usr/bin:/bin", "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1", "HOME": folder}
-        done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=600)
+        settings = {"env": environment | variables, "cwd": folder}
+        done = subprocess.run(words, capture_output=True, text=True, timeout=600, **settings)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()[-1]
 
 
-def chain(jobs: Jobs, name: str, steps: int, limit_s: float, *settings: str, least: int = 3) -> Jobs:
+def chain(jobs: Jobs, name: str, steps: int, limit_s: float, *settings: str, least: int = 3, **variables: str) -> Jobs:
     """Write a template, submit it as it was written, and return its chain: one that needed `least` jobs or more.
 
     How fast a framework starts and trains here, beside the other tests, is not known: the limit shrinks until the training needs so
@@ -115,8 +155,8 @@ def chain(jobs: Jobs, name: str, steps: int, limit_s: float, *settings: str, lea
         given = [f"args=--steps {steps}", "time=5m", "cpus=1", "mem=4G", *settings]
         tried.run("ckptrun", "template", "new", name, *(word for one in given for word in ("--set", one)))
         own = {"CKPTRUN_OPTIONS": f"--time-limit {limit_s:.1f}s --max-links 6", "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1"}
-        path = f"{jobs.folder}/bin:{tried.environment['PATH']}"
-        tried.run("sbatch", "job.sh", env=tried.environment | own | {"PATH": path})
+        own |= variables | {"PATH": f"{jobs.folder}/bin:{tried.environment['PATH']}"}
+        tried.run("sbatch", "job.sh", env=tried.environment | own)
         outcomes = tried.until_over(limit_s=400)
         if outcomes[-1] in ("stopped", "failed"):
             limit_s *= 1.6
@@ -135,6 +175,8 @@ def same_end(tried: Jobs, alone: str) -> None:
     # After the last step there is no further: a job that is stopped on its way out is followed by one that begins there again.
     on_the_way = [step for step in starts if step < max(starts)]
     assert starts == sorted(starts) and on_the_way == sorted(set(on_the_way)) and len(on_the_way) >= 1, starts
+    kept = [path for path in (tried.folder / "checkpoints").iterdir() if not path.name.startswith(".")]
+    assert len(kept) == 2, kept
     assert alone.startswith("done: ") and set(re.findall(r"^done: .*$", text, re.MULTILINE)) == {alone}, tried.story()
 
 
@@ -143,15 +185,42 @@ def test_pickle(jobs: Jobs) -> None:
     same_end(chain(jobs, "pickle", 2500, 5.0), finished("pickle", 2500))
 
 
+def on_path(jobs: Jobs, name: str, text: str) -> None:
+    """Put a program where the jobs of a chain find it first."""
+    jobs.run("mkdir", "-p", "bin")
+    jobs.run("tee", jobs.folder / "bin" / name, input=text)
+    jobs.run("chmod", "755", jobs.folder / "bin" / name)
+
+
 def test_pickle_in_a_container(jobs: Jobs) -> None:
     """Inside singularity, where no ckptrun is."""
-    program = jobs.folder / "bin" / "singularity"
-    jobs.run("mkdir", "bin")
-    jobs.run("tee", program, input=SINGULARITY.format(python=sys.executable, bwrap=bubblewrap()))
-    jobs.run("chmod", "755", program)
+    on_path(jobs, "singularity", SINGULARITY.format(python=sys.executable, bwrap=bubblewrap()))
     tried = chain(jobs, "pickle", 2500, 5.0, "container=singularity", "image=image.sif", "gpus=1")
     assert "exec ckptrun --checkpoint checkpoints \\\n    singularity exec --nv image.sif" in (tried.folder / "job.sh").read_text()
     same_end(tried, finished("pickle", 2500))
+
+
+def test_pickle_under_pyxis(jobs: Jobs) -> None:
+    """Below srun, which takes the container's options: the task of the step hears the ask."""
+    on_path(jobs, "srun", PYXIS.format(python=sys.executable))
+    tried = chain(jobs, "pickle", 2500, 5.0, "container=pyxis", "image=image.sif", least=2)
+    same_end(tried, finished("pickle", 2500))
+
+
+def test_pickle_in_a_conda_environment(jobs: Jobs) -> None:
+    """Activated in each job anew: the environment's Python runs, its variables are there, one level deep in the second job, too."""
+    on_path(jobs, "conda", CONDA.format(python=sys.executable))
+    prefix = jobs.folder / "envs" / "my env"
+    jobs.run("python", "-m", "venv", "--without-pip", prefix)
+    jobs.run("mkdir", "-p", prefix / "conda-meta", prefix / "etc/conda/activate.d")
+    jobs.run("tee", prefix / "etc/conda/activate.d/one.sh", input="export FROM_ACTIVATE=yes\n")
+    told = "import os, sys\nprint('IN', sys.prefix, os.environ['CONDA_SHLVL'], os.environ['FROM_ACTIVATE'], flush=True)\n"
+    (packages,) = (prefix / "lib").glob("python*/site-packages")
+    jobs.run("tee", packages / "sitecustomize.py", input=told)
+    tried = chain(jobs, "pickle", 2500, 5.0, "conda=my env", least=2)
+    same_end(tried, finished("pickle", 2500))
+    seen = re.findall(r"^IN .*$", tried.log(), re.MULTILINE)
+    assert set(seen) == {f"IN {prefix} 1 yes"} and len(seen) >= 2, tried.story()
 
 
 def test_pickle_in_an_array(jobs: Jobs) -> None:
@@ -211,6 +280,17 @@ def test_pytorch_ddp_on_two_nodes(jobs: Jobs) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.framework(1)
+def test_pytorch_ddp_under_pyxis(jobs: Jobs) -> None:
+    """srun starts a process for each GPU, in the container, where no torchrun and no ckptrun is."""
+    on_path(jobs, "srun", PYXIS.format(python=sys.executable))
+    alone = finished("pytorch-ddp", 600, *TORCHRUN, "--standalone", "--nproc-per-node=2")
+    tried = chain(jobs, "pytorch-ddp", 600, 20.0, "container=pyxis", "image=image.sif", least=2)
+    assert "#SBATCH --ntasks-per-node=2\n" in (tried.folder / "job.sh").read_text()
+    same_end(tried, alone)
+
+
+@pytest.mark.long
 @pytest.mark.framework(2)
 @pytest.mark.parametrize(
     ("name", "packages", "steps"),
@@ -224,3 +304,17 @@ def test_in_an_environment_of_its_own(jobs: Jobs, name: str, packages: tuple[str
     subprocess.run([environment / "bin" / "pip", "install", "--quiet", *packages], check=True)
     alone = finished(name, steps, str(environment / "bin" / "python"))
     same_end(chain(jobs, name, steps, 14.0, f"venv={environment}"), alone)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.framework(2)
+@pytest.mark.parametrize(("name", "steps"), [("lightning", 1200), ("huggingface", 500)])
+def test_programs_with_a_callback_of_ours(jobs: Jobs, tmp_path: Path, name: str, steps: int) -> None:
+    """Lightning and Hugging Face's Trainer, installed into a folder of their own: the same weights after three jobs and more."""
+    for words in PACKAGES["transformers" if name == "huggingface" else name]:
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", tmp_path / "packages", *words], check=True)
+    packages = jobs.folder / "packages"
+    jobs.run("cp", "-r", tmp_path / "packages", packages)
+    alone = finished(name, steps, PYTHONPATH=f"{packages}:{TEMPLATES.parent}")
+    same_end(chain(jobs, name, steps, 25.0, PYTHONPATH=str(packages)), alone)

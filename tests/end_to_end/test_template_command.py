@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -80,12 +81,50 @@ def test_next_command_fits_the_name(ckptrun: Ckptrun) -> None:
         (["new", "pytorch", "-o", "."], "is a folder"),
         (["new", "pytorch", "-o", "train.py"], "both the job script and the program"),
         (["new", "pytorch", "--set", "job-name=a\nb"], "--set job-name:"),
+        (["new", "pytorch", "-o", ""], "name a file"),
+        (["new", "pytorch", "-o", "-"], "`template show` prints the script"),
+        (["new", "pytorch", "-o", "a\nb.sh"], "-o 'a\\nb.sh': a line end"),
+        (["new", "pytorch", "-o", "/dev/null", "--force"], "/dev/null is no file"),
+        (["new", "pytorch", "-o", "/proc/job.sh"], "/proc/job.sh cannot be written"),
+        (["new", "pytorch", "-o", "x" * 300], "File name too long"),
         (["new"], "Missing argument"),
         (["shwo"], "shwo"),
     ],
 )
 def test_mistakes_end_with_2(ckptrun: Ckptrun, words: list[str], why: str) -> None:
-    """A sentence that names the mistake, exit code 2, no traceback, and nothing is written."""
+    """One sentence that names the mistake, exit code 2, no traceback, and nothing is written."""
     done = ckptrun.run("template", *words, code=2)
-    assert why in done.stderr and "Traceback" not in done.stderr
+    assert why in done.stderr and "Traceback" not in done.stderr and done.stderr.count("\n") == 1
     assert files(ckptrun.folder) == {}
+
+
+def test_a_folder_that_cannot_be_written_to(ckptrun: Ckptrun) -> None:
+    """A read-only file system: one sentence with the path and the reason, exit code 2."""
+    script = 'mount --bind . . && mount -o remount,bind,ro . && cd "$PWD" && exec "$@"'
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
+    words = [*command, *map(str, ckptrun.argv("template", "new", "pickle"))]
+    done = subprocess.run(words, cwd=ckptrun.folder, env=ckptrun.environment, capture_output=True, text=True, timeout=240)
+    assert (done.returncode, done.stderr) == (2, "ckptrun: job.sh cannot be written: Read-only file system\n")
+
+
+def test_a_broken_profile_keeps_no_other_from_being_listed(ckptrun: Ckptrun) -> None:
+    """The list is printed, what is wrong is told with file and line, exit code 2."""
+    folder = Path(ckptrun.environment["XDG_CONFIG_HOME"]) / "ckptrun" / "sites"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text("# mine\ngpu: [")
+    done = ckptrun.run("template", "list", "--json", code=2)
+    assert [one["name"] for one in json.loads(done.stdout)["data"]["sites"]] == ["ai-lab", "generic"]
+    assert done.stderr.startswith(f"ckptrun: {folder}/mine.yaml:2: this is no YAML")
+
+
+def test_what_is_not_there_yet_is_said(ckptrun: Ckptrun) -> None:
+    """The folder of the logs, without which a job fails and says nothing, and a program of one's own: warnings, exit code 0."""
+    given = ("--set", "output=my logs/%x_%j.out", "--set", "program=mine.py")
+    said = ckptrun.run("template", "new", "pickle", *given, code=0).stderr.splitlines()
+    assert ["'my logs', the folder of the logs, is not there" in said[0], "mine.py, the program, is not there yet" in said[1]] == [
+        True,
+        True,
+    ]
+    (ckptrun.folder / "my logs").mkdir()
+    (ckptrun.folder / "mine.py").touch()
+    assert ckptrun.run("template", "new", "pickle", *given, "--force", code=0).stderr == ""

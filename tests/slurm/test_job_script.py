@@ -55,7 +55,7 @@ def test_the_job_script_is_this_one() -> None:
 
 
 @given(names=st.tuples(NAMES, NAMES), options=st.lists(HOSTILE, max_size=3), arguments=st.lists(HOSTILE, max_size=3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_hostile_words_arrive_as_they_are(names: tuple[str, str], options: list[str], arguments: list[str]) -> None:
     """Run by a real bash, with a program that prints its words in ckptrun's place: state folder, names, options, arguments."""
     with tempfile.TemporaryDirectory() as folder:

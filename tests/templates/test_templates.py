@@ -189,6 +189,18 @@ def test_arrays_and_homes(tmp_path: Path) -> None:
         ("pytorch", GENERIC, {"image": "i.sif", "venv": "a:b"}, "cannot be mounted"),
         ("pytorch", GENERIC, {"image": "i.sif", "conda": "b"}, "give the folder"),
         ("pytorch", GENERIC, {"args": "it's"}, "quotation"),
+        ("pytorch", GENERIC, {"args": "--lr 1 | tee log"}, "no shell reads it, |"),
+        ("pytorch", GENERIC, {"resume-flag": "--from '{checkpoint}"}, "quotation"),
+        ("pytorch", GENERIC, {"cpus": "9999999"}, "to 999999"),
+        ("pytorch", GENERIC, {"array": "8-1"}, "8-1 has no tasks"),
+        ("pytorch", GENERIC, {"array": "1-4,1-8:0"}, "1-8:0 has no tasks"),
+        ("pytorch", GENERIC, {"checkpoint": "ck_%j"}, "needs the same folder"),
+        ("pytorch", GENERIC, {"job-name": "x" * 250}, "255 bytes"),
+        ("pytorch", GENERIC, {"job-name": "\u6f22" * 80}, "255 bytes"),
+        ("command", GENERIC, {"command": "./a > b"}, "no shell reads it, >"),
+        ("command", GENERIC, {"command": "./a 2>/dev/null"}, "no shell reads it, 2>"),
+        ("command", GENERIC, {"command": "./a; ./b"}, "no shell reads it, ;"),
+        ("command", GENERIC, {"command": "A=1 ./a"}, "env A=1 ./a"),
         ("pytorch-ddp", GENERIC, {"gpus": "0"}, "at least 1"),
         ("pytorch", AI_LAB, {"gpus": "8"}, "ai-lab allows a job 4 GPUs"),
         ("pytorch", AI_LAB, {"time": "1d"}, "ai-lab allows a job 12 h"),
@@ -203,6 +215,22 @@ def test_mistakes_are_named(template: str, site: sites.Site, given: dict[str, st
     assert why in str(error.value) and any(name in str(error.value) for name in given)
 
 
+@pytest.mark.parametrize("command", ["./a 'x | y'", './a "b;"', r"./a \;", "./a x=1", "./a b&c", "env A=1 ./a", r'./a "\" | "'])
+def test_quoted_signs_are_words(command: str) -> None:
+    """What is quoted, or stands inside a word, is no pipe and no redirection."""
+    assert job(TEMPLATES["command"], GENERIC, {"command": command}).words == tuple(shlex.split(command))
+
+
+def test_what_a_site_forbids_must_be_something() -> None:
+    """A name that is neither a setting nor an option of sbatch would forbid nothing."""
+    site = GENERIC._replace(not_allowed={"acount": "none here", "reservation": "none here", "gpus": "none here"})
+    with pytest.raises(UsageError) as error:
+        job(TEMPLATES["pytorch"], site, {})
+    assert error.value.mistakes == (
+        "site generic: not-allowed: acount: no such setting or option of sbatch, did you mean account?",
+    )
+
+
 def test_all_mistakes_at_once() -> None:
     """Three mistakes are three sentences."""
     with pytest.raises(UsageError) as error:
@@ -214,6 +242,23 @@ def test_advice_is_a_warning() -> None:
     """More CPUs or memory than a site asks for is said, and not refused."""
     assert len(warnings(job(TEMPLATES["pytorch"], AI_LAB, {"cpus": "16", "mem": "25G"}))) == 2
     assert not warnings(job(TEMPLATES["pytorch"], AI_LAB, {"cpus": "30", "mem": "48G", "gpus": "2"}))
+
+
+@pytest.mark.parametrize(
+    ("array", "gpus", "told"),
+    [("1-8", 1, 0), ("1-9", 1, 1), ("0-30:4", 1, 0), ("1-4,9-12", 2, 1), ("1-20%8", 1, 0), ("1-20%5", 2, 1), ("3", 4, 0)],
+)
+def test_an_array_of_which_a_part_must_wait(array: str, gpus: int, told: int) -> None:
+    """AI-LAB runs eight jobs, and jobs with eight GPUs, of one user: more tasks at a time are said to wait."""
+    job_ = job(TEMPLATES["pytorch"], AI_LAB, {"array": array, "gpus": str(gpus)})
+    assert [("the others wait" in why) for why in warnings(job_)] == [True] * told
+
+
+def test_more_gpus_than_a_user_may_have() -> None:
+    """Such a job would never start."""
+    site = GENERIC._replace(limits=sites.Limits(gpus_running=2))
+    with pytest.raises(UsageError, match="allows a user 2 GPUs at a time"):
+        job(TEMPLATES["pytorch"], site, {"gpus": "3"})
 
 
 def test_every_key_changes_the_script() -> None:
