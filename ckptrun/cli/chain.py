@@ -16,7 +16,8 @@ from ckptrun.cli.chain_save import save
 from ckptrun.errors import UsageError
 
 if TYPE_CHECKING:
-    from ckptrun.show.look import Looker
+    from ckptrun.show.look import Looker, OnDisk
+    from ckptrun.show.seen import SeenChain
 
 
 class Lasting(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # click 8.3 made it generic
@@ -82,22 +83,30 @@ def list_(everything: bool, states: tuple[str, ...], names: tuple[str, ...], age
 @JSON
 def show(name: str | None, number: str | None, as_json: bool) -> None:
     """Show one chain: its links, how each ended and why, what it cost, and what comes next."""
-    from ckptrun.show import as_json as form
     from ckptrun.show import look, pages
 
     looker = _look()
     one, seen = look.closely(inspect.find_chain(name), looker)
     for oddity in seen.oddities:
         click.echo(f"ckptrun: {oddity}", err=True)
+    if as_json:
+        _print_json(*_shown(one, seen, number))
+    elif number is None:
+        _print(pages.show_lines(seen, looker.now, _width(), _paint))
+    else:
+        link = look.link_of(seen, number)
+        _print(pages.link_lines(seen, link, *look.record_of(one, link), looker.now, _width()))
+
+
+def _shown(one: OnDisk, seen: SeenChain, number: str | None) -> tuple[str, Any]:
+    """Return the kind and the data of what `chain show --json` prints."""
+    from ckptrun.show import as_json, look
+
     if number is None:
-        _print_json("chain", form.whole(seen)) if as_json else _print(pages.show_lines(seen, looker.now, _width(), _paint))
-        return
+        return "chain", as_json.whole(seen)
     link = look.link_of(seen, number)
     events, turns = look.record_of(one, link)
-    if as_json:
-        _print_json("chain-link", form.link(link) | {"events": events, "turns": turns})
-    else:
-        _print(pages.link_lines(seen, link, events, turns, looker.now, _width()))
+    return "chain-link", as_json.link(link) | {"events": events, "turns": turns}
 
 
 @chain.command("log")

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ckptrun import durations
-from ckptrun.link.supervision import NAMES
 from ckptrun.show import phrases
 from ckptrun.show.seen import Event, SeenChain, SeenLink
 from ckptrun.show.starts import utc_of
@@ -185,6 +184,8 @@ def _turn(turn: dict[str, Any]) -> str:
 
 
 def _signal(number: Any) -> str:
+    from ckptrun.link.supervision import NAMES  # only a link's page needs it
+
     return NAMES.get(number, str(number)) if isinstance(number, int) else str(number)
 
 
