@@ -90,6 +90,8 @@ def _told(link: Draft, events: list[Event], paths: Paths) -> Draft:
             link.update(_saved(event, at, paths))
         elif kind == "set_aside" and _text(event.get("path")):
             set_aside.append(str(event["path"]))
+        elif kind == "window_ahead":
+            link.update(_window(event, link))
         elif kind == "submitted":
             link["submitted"] = _text(event.get("job"))
         elif kind == "ended":
@@ -120,6 +122,16 @@ def _started(event: Event, paths: Paths) -> Draft:
         "margin_why": _text(event.get("why")),
         "log": _text(event.get("log")),
         "error_log": _text(event.get("error_log")),
+    }
+
+
+def _window(event: Event, link: Draft) -> Draft:
+    ends_at, ask_at = number_of(event.get("end_at")), number_of(event.get("ask_at"))
+    return {
+        "window_at": number_of(event.get("begins_at")),
+        "window_until": number_of(event.get("ends_at")),
+        "ends_at": ends_at if ends_at is not None else link.get("ends_at"),
+        "ask_at": ask_at if ask_at is not None else link.get("ask_at"),
     }
 
 

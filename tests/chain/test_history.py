@@ -71,7 +71,7 @@ def test_a_line_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_line_that_stays_as_it_is_is_torn(tmp_path: Path) -> None:
-    """One that is fresh is looked at twice, one that nobody has touched for long once; whole but for its end, it is taken all the same."""
+    """One that is fresh is looked at twice, an old one once; whole but for its end, it is taken all the same."""
     path = tmp_path / "events.jsonl"
     looks: list[float] = []
     for text, events in ((b'{"v":1,"li', 0), (b'{"v":1,"link":1,"attempt":1,"event":"started"}', 1)):
