@@ -13,7 +13,7 @@ from ckptrun import durations
 from ckptrun.chain import inspect
 from ckptrun.chain.home import wanted_home
 from ckptrun.cli.chain_save import save
-from ckptrun.errors import UsageError
+from ckptrun.errors import CkptrunError, UsageError
 
 if TYPE_CHECKING:
     from ckptrun.show.look import Looker, OnDisk
@@ -126,9 +126,10 @@ def watch(name: str | None) -> int:
     """Watch a chain on a live screen until it has ended: its progress, the countdown to its checkpoint time, its last lines."""
     from ckptrun.show import watching
 
-    if not os.isatty(1):
+    if not os.isatty(1) or os.environ.get("TERM", "").lower() in ("dumb", "unknown"):
         raise UsageError(
-            "watch needs a terminal: `ckptrun chain show` prints where a chain stands, `chain log -f` follows its logs"
+            "watch needs a terminal whose cursor can be moved: `ckptrun chain show` prints where a chain stands, `chain log -f` "
+            "follows its logs"
         )
     ended = watching.watch(inspect.find_chain(name))
     click.echo(f"chain {ended.id} has ended: {ended.state}{f': {ended.reason}' if ended.reason else ''}")
@@ -145,10 +146,22 @@ def report(name: str | None, output: str) -> None:
 
     looker = _look()
     _, seen = look.closely(inspect.find_chain(name), looker)
-    with click.open_file(output, "w", encoding="utf-8", atomic=output != "-") as file:
-        file.write(page(seen, looker.now))
-    if output != "-":
-        click.echo(f"{output} shows chain {seen.id}")
+    text = page(seen, looker.now)
+    if output == "-":
+        click.echo(text, nl=False)
+        return
+    # Both names through one path: two mounts of one folder are two devices to a rename.
+    path = os.path.realpath(output)
+    temporary = f"{path}.{os.getpid()}"
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise CkptrunError(f"--output {output} cannot be written ({error.strerror}): name a file that can") from None
+    click.echo(f"{output} shows chain {seen.id}")
 
 
 @chain.command("wait")

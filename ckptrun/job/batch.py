@@ -183,7 +183,7 @@ class BatchLink(JobDesk):
 
     def _window_found(self, window: Window | None) -> None:
         """Take in a service window: whatever Slurm lets run into it, the link is over when it begins."""
-        if window is None:
+        if window is None or window == self._window:
             return
         before = self._end_at()
         self._window = window
@@ -289,7 +289,10 @@ class BatchLink(JobDesk):
         return parse.job_record(said.out) if said.code == 0 else None
 
     def read_end_time(self, changed: Callable[[Times], None], lost: Callable[[], None]) -> None:
-        """Read the job's end time again: an administrator may have raised it, its owner lowered it, preemption has its own."""
+        """Read the job's end time again: an administrator may have raised it, its owner lowered it, preemption has its own.
+
+        A service window may have been announced meanwhile: what runs already runs into it.
+        """
 
         def told(record: JobRecord | None) -> None:
             if record is None:
@@ -297,6 +300,7 @@ class BatchLink(JobDesk):
             if not record.at_work or record.restarts != self._record.restarts:
                 lost()
                 return
+            self._errands.begin(foresight.window_ahead(record, time.time()), self._window_found)
             before = self._end_at()
             self._job_ends_at = self._monotonic(record.end_at)
             now = self._end_at()
