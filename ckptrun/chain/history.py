@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 LONGEST_LINE = 4096
 VERSION = 1
@@ -73,28 +73,60 @@ def _shortened(value: Any) -> Any:
     return value
 
 
-def read_events(path: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the events that can be understood, in the order of the file without repeats, and the oddities in words."""
+def read_events(path: str, pause: Callable[[float], None] = time.sleep) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the events that can be understood, in the order of the file without repeats, and the oddities in words.
+
+    A last line that is just being written is waited for, with `pause`.
+    """
+    events: list[dict[str, Any]] = []
+    counts = {"torn": 0, "foreign": 0, "newer": 0, "repeated": 0}
+    known: set[bytes] = set()
     try:
         with open(path, "rb") as file:
-            raw = file.read()
+            while lines := file.readlines(_BLOCK_BYTES):
+                if not lines[-1].endswith(b"\n"):
+                    lines[-1] = _finished(lines[-1], file, pause)
+                if not lines[-1].endswith(b"\n"):
+                    counts["torn"] += _alone(lines[-1]) is not _TORN  # whole but for its end: taken, and said
+                    lines[-1] += b"\n"
+                _take(lines, known, events, counts)
     except FileNotFoundError:
         return [], []
     except OSError as error:
-        return [], [f"the history {path} cannot be read ({error.strerror})"]
-    lines = [line for line in raw.split(b"\n") if line and not line.isspace()]
-    events: list[dict[str, Any]] = []
-    counts = {"torn": 0, "foreign": 0, "newer": 0, "repeated": 0}
-    counts["repeated"] = len(lines) - len(lines := list(dict.fromkeys(lines)))
-    for entry in map(_judged, _together(lines) or map(_alone, lines)):
+        return events, [f"the history {path} cannot be read ({error.strerror})"]
+    words = {"torn": "torn", "foreign": "not ours", "newer": "written by a newer ckptrun", "repeated": "repeated"}
+    return events, [f"the history {path} has {number} line(s) that are {words[kind]}" for kind, number in counts.items() if number]
+
+
+# So much is read at once: what is kept of a history of thousands of links is its events, and neither its text nor its lines.
+_BLOCK_BYTES = 1 << 16
+# A write shows in a file piece by piece. A line without an end is being written as long as it grows.
+_LOOK_AGAIN_S, _STILL_S = 0.05, 10.0
+
+
+def _finished(line: bytes, file: BinaryIO, pause: Callable[[float], None]) -> bytes:
+    """Return the last line of a file with what its writer has added meanwhile. What has been still for long is not waited for."""
+    while not line.endswith(b"\n") and abs(time.time() - os.fstat(file.fileno()).st_mtime) < _STILL_S:
+        pause(_LOOK_AGAIN_S)
+        more = file.readline()
+        if not more:
+            break
+        line += more
+    return line
+
+
+def _take(lines: list[bytes], known: set[bytes], events: list[dict[str, Any]], counts: dict[str, int]) -> None:
+    """Add what a block of lines tells."""
+    if not known.isdisjoint(lines) or len(set(lines)) < len(lines):
+        fresh = [line for line in dict.fromkeys(lines) if line not in known]
+        counts["repeated"] += sum(not line.isspace() for line in lines) - sum(not line.isspace() for line in fresh)
+        lines = fresh
+    known.update(lines)
+    for entry in map(_judged, _together(lines) or [_alone(line) for line in lines if not line.isspace()]):
         if isinstance(entry, str):
             counts[entry] += 1
         else:
             events.append(entry)
-    if raw and not raw.endswith(b"\n") and not counts["torn"]:
-        counts["torn"] += 1
-    words = {"torn": "torn", "foreign": "not ours", "newer": "written by a newer ckptrun", "repeated": "repeated"}
-    return events, [f"the history {path} has {number} line(s) that are {words[kind]}" for kind, number in counts.items() if number]
 
 
 _TORN = object()
@@ -103,7 +135,7 @@ _TORN = object()
 def _together(lines: list[bytes]) -> list[Any] | None:
     """Return the lines' values, read as one array: four times as fast as one by one. None where any line is not one whole value."""
     try:
-        found = json.loads(b"[" + b",\n".join(lines) + b"]")
+        found = json.loads(b"[" + b",".join(lines) + b"]")
     except (ValueError, RecursionError):
         return None
     return found if len(found) == len(lines) else None
@@ -120,11 +152,14 @@ def _judged(entry: Any) -> dict[str, Any] | str:
     """Return one event, or in one word why the line is none."""
     if entry is _TORN:
         return "torn"
-    if not isinstance(entry, dict) or not isinstance(entry.get("event"), str) or not isinstance(entry.get("link"), int):
+    if not isinstance(entry, dict):
         return "foreign"
-    if not isinstance(entry.get("v"), int) or not isinstance(entry.get("attempt", 1), int):
+    get = entry.get
+    if not isinstance(get("event"), str) or not isinstance(get("link"), int):
         return "foreign"
-    if not _is_duration(entry.get("seconds")) or not _is_duration(entry.get("ended_at")):
+    if not isinstance(get("v"), int) or not isinstance(get("attempt", 1), int):
+        return "foreign"
+    if not _is_duration(get("seconds")) or not _is_duration(get("ended_at")):
         return "foreign"
     return entry if entry["v"] <= VERSION else "newer"
 

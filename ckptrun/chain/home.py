@@ -35,7 +35,7 @@ class ChainFolder:
         try:
             with open(self.json, encoding="utf-8") as file:
                 found = json.load(file)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         return found if isinstance(found, dict) else None
 

@@ -68,7 +68,7 @@ class LinkFiles:
         try:
             with open(self._intent, encoding="utf-8") as file:
                 found = json.load(file)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return 0
         turn = found.get("turn") if isinstance(found, dict) else None
         return turn if isinstance(turn, int) else 0

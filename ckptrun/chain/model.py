@@ -43,53 +43,76 @@ class ChainSoFar(NamedTuple):
 
 def so_far(events: Sequence[Event]) -> ChainSoFar:
     """Return what the events of a chain add up to. Events of unknown kinds count nothing."""
-    found = ChainSoFar()
+    sums = _Sums()
     for event in events:
-        kind = event.get("event")
-        if kind == "joined":
-            found = found._replace(starts=0, running_s=0.0, stalled=0, short=0, unsaved=0, retries=0, taken_away=0)
-        elif kind == "started":
-            last = LastStart(int(event.get("link") or 0), int(event.get("attempt") or 1))
-            found = found._replace(starts=found.starts + 1, starts_in_all=found.starts_in_all + 1, last=last)
-            found = _seen(found, event)
-        elif kind == "appeared":
-            found = _seen(found, event)
-        elif kind == "saved":
-            save = Save(float(event.get("seconds") or 0.0), bool(event.get("asked")), bool(event.get("cut")))
-            found = _seen(found, event)._replace(saves=(found.saves + (save,))[-SAVES_REMEMBERED:])
-        elif kind == "ended":
-            found = _ended(_seen(_last_ended(found, event), event), event)
-    return found
+        take = _TAKE.get(event.get("event", ""))
+        if take is not None:
+            take(sums, event)
+    return sums.found()
 
 
-def _last_ended(found: ChainSoFar, event: Event) -> ChainSoFar:
-    """Take in when the last start ended. A link that ended before its training started is none."""
-    last, at = found.last, event.get("ended_at")
-    if last is None or (last.link, last.attempt) != (event.get("link"), event.get("attempt")) or not isinstance(at, (int, float)):
-        return found
-    return found._replace(last=last._replace(ended_at=float(at)))
+class _Sums:
+    """The sums while they are made: a chain of thousands of links has more events than a value should be copied for."""
+
+    def __init__(self) -> None:
+        self.anew()
+        self.best_step: int | None = None
+        self.seen_whole = False
+        self.saves: list[Save] = []
+        self.starts_in_all = 0
+        self.last: LastStart | None = None
+
+    def anew(self) -> None:
+        """A person has gone on with the chain."""
+        self.starts = self.stalled = self.short = self.unsaved = self.retries = self.taken_away = 0
+        self.running_s = 0.0
+
+    def found(self) -> ChainSoFar:
+        """Return the sums as a value."""
+        saves = tuple(self.saves[-SAVES_REMEMBERED:])
+        return ChainSoFar(**{name: value for name, value in vars(self).items() if name != "saves"}, saves=saves)
 
 
-def _seen(found: ChainSoFar, event: Event) -> ChainSoFar:
+def _joined(sums: _Sums, _event: Event) -> None:
+    sums.anew()
+
+
+def _started(sums: _Sums, event: Event) -> None:
+    sums.last = LastStart(int(event.get("link") or 0), int(event.get("attempt") or 1))
+    sums.starts += 1
+    sums.starts_in_all += 1
+    _seen(sums, event)
+
+
+def _saved(sums: _Sums, event: Event) -> None:
+    sums.saves.append(Save(float(event.get("seconds") or 0.0), bool(event.get("asked")), bool(event.get("cut"))))
+    _seen(sums, event)
+
+
+def _seen(sums: _Sums, event: Event) -> None:
     if event.get("checkpoint") or (event.get("event") in ("saved", "appeared") and event.get("path")):
-        found = found._replace(seen_whole=True)
+        sums.seen_whole = True
     step = event.get("step")
-    if isinstance(step, int) and (found.best_step is None or step > found.best_step):
-        found = found._replace(best_step=step)
-    return found
+    if isinstance(step, int) and (sums.best_step is None or step > sums.best_step):
+        sums.best_step = step
 
 
-def _ended(found: ChainSoFar, event: Event) -> ChainSoFar:
-    progress = event.get("progress")
-    stalled = found.stalled + 1 if event.get("reached_ask") and progress is False else 0
-    retries = 0 if progress else found.retries + bool(event.get("retried"))
+def _ended(sums: _Sums, event: Event) -> None:
+    last, at = sums.last, event.get("ended_at")
+    # A link that ended before its training started is none.
+    if last is not None and isinstance(at, (int, float)) and last[:2] == (event.get("link"), event.get("attempt")):
+        sums.last = last._replace(ended_at=float(at))
+    _seen(sums, event)
+    sums.running_s += float(event.get("seconds") or 0.0)
     if event.get("taken_away"):
-        running_s = found.running_s + float(event.get("seconds") or 0.0)
-        return found._replace(starts=max(found.starts - 1, 0), taken_away=found.taken_away + 1, running_s=running_s)
-    return found._replace(
-        running_s=found.running_s + float(event.get("seconds") or 0.0),
-        stalled=stalled,
-        short=found.short + 1 if event.get("short") else 0,
-        unsaved=found.unsaved + 1 if event.get("unsaved") else 0,
-        retries=retries,
-    )
+        sums.starts = max(sums.starts - 1, 0)
+        sums.taken_away += 1
+        return
+    progress = event.get("progress")
+    sums.stalled = sums.stalled + 1 if event.get("reached_ask") and progress is False else 0
+    sums.retries = 0 if progress else sums.retries + bool(event.get("retried"))
+    sums.short = sums.short + 1 if event.get("short") else 0
+    sums.unsaved = sums.unsaved + 1 if event.get("unsaved") else 0
+
+
+_TAKE = {"joined": _joined, "started": _started, "appeared": _seen, "saved": _saved, "ended": _ended}

@@ -70,7 +70,7 @@ class Submission:
         try:
             with open(self._record, encoding="ascii") as file:
                 found: Any = json.load(file)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         words, script = (found.get("typed"), found.get("script")) if isinstance(found, dict) else (None, None)
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):

@@ -48,7 +48,7 @@ class Turns:
                 with open(path, encoding="utf-8") as file:
                     facts = json.load(file)
                 return Turn(number, str(facts["kind"]), facts)
-            except (OSError, ValueError, KeyError, TypeError):
+            except (OSError, ValueError, KeyError, TypeError, RecursionError):
                 if patience_s is None:
                     break
                 time.sleep(patience_s)
@@ -65,7 +65,7 @@ class Turns:
                 with open(os.path.join(self._folder, str(number)), encoding="utf-8") as file:
                     facts = json.load(file)
                 turn = Turn(number, str(facts["kind"]), facts)
-            except (OSError, ValueError, KeyError, TypeError):
+            except (OSError, ValueError, KeyError, TypeError, RecursionError):
                 return
             yield turn
 

@@ -13,10 +13,11 @@ from ckptrun import durations
 from ckptrun.chain import inspect
 from ckptrun.chain.home import wanted_home
 from ckptrun.cli.chain_save import save
-from ckptrun.errors import UsageError
+from ckptrun.errors import CkptrunError, UsageError
 
 if TYPE_CHECKING:
-    from ckptrun.show.look import Looker
+    from ckptrun.show.look import Looker, OnDisk
+    from ckptrun.show.seen import SeenChain
 
 
 class Lasting(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # click 8.3 made it generic
@@ -82,22 +83,30 @@ def list_(everything: bool, states: tuple[str, ...], names: tuple[str, ...], age
 @JSON
 def show(name: str | None, number: str | None, as_json: bool) -> None:
     """Show one chain: its links, how each ended and why, what it cost, and what comes next."""
-    from ckptrun.show import as_json as form
     from ckptrun.show import look, pages
 
     looker = _look()
     one, seen = look.closely(inspect.find_chain(name), looker)
     for oddity in seen.oddities:
         click.echo(f"ckptrun: {oddity}", err=True)
+    if as_json:
+        _print_json(*_shown(one, seen, number))
+    elif number is None:
+        _print(pages.show_lines(seen, looker.now, _width(), _paint))
+    else:
+        link = look.link_of(seen, number)
+        _print(pages.link_lines(seen, link, *look.record_of(one, link), looker.now, _width()))
+
+
+def _shown(one: OnDisk, seen: SeenChain, number: str | None) -> tuple[str, Any]:
+    """Return the kind and the data of what `chain show --json` prints."""
+    from ckptrun.show import as_json, look
+
     if number is None:
-        _print_json("chain", form.whole(seen)) if as_json else _print(pages.show_lines(seen, looker.now, _width(), _paint))
-        return
+        return "chain", as_json.whole(seen)
     link = look.link_of(seen, number)
     events, turns = look.record_of(one, link)
-    if as_json:
-        _print_json("chain-link", form.link(link) | {"events": events, "turns": turns})
-    else:
-        _print(pages.link_lines(seen, link, events, turns, looker.now, _width()))
+    return "chain-link", as_json.link(link) | {"events": events, "turns": turns}
 
 
 @chain.command("log")
@@ -117,9 +126,10 @@ def watch(name: str | None) -> int:
     """Watch a chain on a live screen until it has ended: its progress, the countdown to its checkpoint time, its last lines."""
     from ckptrun.show import watching
 
-    if not os.isatty(1):
+    if not os.isatty(1) or os.environ.get("TERM", "").lower() in ("dumb", "unknown"):
         raise UsageError(
-            "watch needs a terminal: `ckptrun chain show` prints where a chain stands, `chain log -f` follows its logs"
+            "watch needs a terminal whose cursor can be moved: `ckptrun chain show` prints where a chain stands, `chain log -f` "
+            "follows its logs"
         )
     ended = watching.watch(inspect.find_chain(name))
     click.echo(f"chain {ended.id} has ended: {ended.state}{f': {ended.reason}' if ended.reason else ''}")
@@ -136,10 +146,22 @@ def report(name: str | None, output: str) -> None:
 
     looker = _look()
     _, seen = look.closely(inspect.find_chain(name), looker)
-    with click.open_file(output, "w", encoding="utf-8", atomic=output != "-") as file:
-        file.write(page(seen, looker.now))
-    if output != "-":
-        click.echo(f"{output} shows chain {seen.id}")
+    text = page(seen, looker.now)
+    if output == "-":
+        click.echo(text, nl=False)
+        return
+    # Both names through one path: two mounts of one folder are two devices to a rename.
+    path = os.path.realpath(output)
+    temporary = f"{path}.{os.getpid()}"
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise CkptrunError(f"--output {output} cannot be written ({error.strerror}): name a file that can") from None
+    click.echo(f"{output} shows chain {seen.id}")
 
 
 @chain.command("wait")

@@ -36,7 +36,7 @@ from ckptrun.link.times import Times
 from ckptrun.plan import Plan
 from ckptrun.slurm import commands, parse
 from ckptrun.slurm.job import Here
-from ckptrun.slurm.parse import JobRecord, Settings
+from ckptrun.slurm.parse import JobRecord, Settings, Window
 from ckptrun.words import Course, Outcome, Reason, Status
 
 # How long a signal of Slurm's may be behind the end of a training that heard its own (steps hear before the batch shell).
@@ -72,6 +72,8 @@ class BatchLink(JobDesk):
         self._link.started_at = started_at
         self._handlers = handlers
         files = LinkFiles(folder, number + 1)
+        self._window: Window | None = None
+        self._changed: Times | None = None
         self._handing = Handing(here, record, self._link, files, same, settings, errands)
         self._interlude = Interlude(self._link, errands, handlers, settings.kill_wait_s, self.note_term)
         self._interlude.job_ends_at = self._monotonic(record.end_at)
@@ -115,13 +117,14 @@ class BatchLink(JobDesk):
         if self._interlude.termed:
             return self._ended_before_the_training()
         resumption = link.find_resumption()
-        link_times = link.times(self._end_at())
+        link_times = self._times()
         fields = self._record.fields
         logs = {"log": fields.get("StdOut"), "error_log": fields.get("StdErr")}
         link.say_start(resumption, link_times, job=str(self._here.job), kill_wait_s=self._settings.kill_wait_s, **logs)
         self._say_what_is_missing()
         self._prepare()
         self._look_ahead()
+        self._errands.begin(foresight.window_ahead(self._record, time.time()), self._window_found)
         # A job that does not come back by itself after a preemption or a lost node has nothing else to go on with.
         if (self._plan.successor or ("checkpoint" if self._record.requeue else "start")) == "start":
             self._hand_over()
@@ -162,7 +165,39 @@ class BatchLink(JobDesk):
         limits = [self._interlude.job_ends_at] if self._interlude.job_ends_at is not None else []
         if self._plan.limit_s is not None:
             limits.append(self._link.started_at + self._plan.limit_s)
+        if self._window is not None and (begins_at := self._monotonic(self._window.begins_at)) is not None:
+            limits.append(begins_at)
         return min(limits, default=None)
+
+    def _times(self) -> Times | None:
+        found = self._link.times(self._end_at())
+        if found is None or self._window is None:
+            return found
+        return found._replace(near=messages.window_begins(self._window.begins_at))
+
+    def _window_found(self, window: Window | None) -> None:
+        """Take in a service window: whatever Slurm lets run into it, the link is over when it begins."""
+        if window is None or window == self._window:
+            return
+        before = self._end_at()
+        self._window = window
+        self._changed = found = self._times()
+        offset = time.time() - time.monotonic()
+        times = {"end_at": round(found.end_at + offset, 3), "ask_at": round(found.ask_at + offset, 3)} if found is not None else {}
+        self._link.record("window_ahead", name=window.name, begins_at=window.begins_at, ends_at=window.ends_at, **times)
+        earlier = self._cut_short(before)
+        said = f": {messages.will_ask(self._changed)}" if earlier and self._changed is not None else ", right behind this job's end"
+        messages.say(f"{messages.window_begins(window.begins_at)} ({window.name}){said}")
+
+    def _cut_short(self, end_at: float | None) -> bool:
+        """Return whether a service window begins before what else ends the link."""
+        begins_at = self._monotonic(self._window.begins_at) if self._window is not None else None
+        return begins_at is not None and (end_at is None or begins_at < end_at - 1.0)
+
+    def changed_times(self) -> Times | None:
+        """Return the times that a service window has changed, once."""
+        found, self._changed = self._changed, None
+        return found
 
     def _say_what_is_missing(self) -> None:
         self._errands.begin(self._same.begin(self._folder, messages.say), lambda _none: None)
@@ -247,7 +282,10 @@ class BatchLink(JobDesk):
         return parse.job_record(said.out) if said.code == 0 else None
 
     def read_end_time(self, changed: Callable[[Times], None], lost: Callable[[], None]) -> None:
-        """Read the job's end time again: an administrator may have raised it, its owner lowered it, preemption has its own."""
+        """Read the job's end time again: an administrator may have raised it, its owner lowered it, preemption has its own.
+
+        A service window may have been announced meanwhile: what runs already runs into it.
+        """
 
         def told(record: JobRecord | None) -> None:
             if record is None:
@@ -255,11 +293,12 @@ class BatchLink(JobDesk):
             if not record.at_work or record.restarts != self._record.restarts:
                 lost()
                 return
+            self._errands.begin(foresight.window_ahead(record, time.time()), self._window_found)
             before = self._end_at()
             self._interlude.job_ends_at = self._monotonic(record.end_at)
             now = self._end_at()
             if before is not None and now is not None and abs(now - before) > 1.0:
-                found = self._link.times(now)
+                found = self._times()
                 if found is not None:
                     messages.say(f"the job's end time has changed: {messages.will_ask(found)}")
                     changed(found)
@@ -299,6 +338,8 @@ class BatchLink(JobDesk):
         link = self._link
         self._handing.over = True
         ran = self._find_out(ran)
+        if ran.ended.state.by_time and self._cut_short(self._interlude.job_ends_at):
+            ran = ran._replace(end=ran.end._replace(taken_away=True))
         while True:
             decision = link.decide(ran.end._replace(replaced=ran.end.replaced or self._handing.replaced))
             if decision.outcome is not Outcome.COMPLETE:

@@ -12,7 +12,7 @@ from ckptrun import durations
 from ckptrun.link.errands import Procedure
 from ckptrun.slurm import answers, commands, parse
 from ckptrun.slurm.answers import Answer, Submission
-from ckptrun.slurm.parse import JobRecord, Partition
+from ckptrun.slurm.parse import JobRecord, Partition, Window
 
 REQUEUE_COSTS = "a requeue costs 121 s before the job may run again"
 
@@ -43,6 +43,22 @@ def look_ahead(record: JobRecord, submission: commands.Call, *, first: bool) -> 
     said = yield commands.try_to_submit(submission)
     assert said is not None
     return Ahead(partition, answers.would_be(said.code, said.out, said.err))
+
+
+# A limit that Slurm or a person cut to fit before a window ends some seconds, at most a minute, before it.
+_RIGHT_BEHIND_S = 90.0
+
+
+def window_ahead(record: JobRecord, now: float) -> Procedure[Window | None]:
+    """Ask which service window of this job's nodes begins while the job may run, or right behind its end; None for none."""
+    said = yield commands.show_reservations()
+    assert said is not None
+    if said.code != 0 or record.end_at is None:
+        return None
+    known = parse.windows(said.out, record.fields.get("NodeList", ""))
+    inside = record.fields.get("Reservation", "")
+    ahead = (one for one in known if now < one.begins_at <= record.end_at + _RIGHT_BEHIND_S and one.name != inside)
+    return next(ahead, None)
 
 
 def sentences(ahead: Ahead, ways: Ways, time_limit: str) -> tuple[str, ...]:

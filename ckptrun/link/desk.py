@@ -37,6 +37,9 @@ class Desk(Protocol):
     def read_end_time(self, changed: Callable[[Times], None], lost: Callable[[], None]) -> None:
         """Read the job's end time again; say when it has changed, or when the job is not ours any more."""
 
+    def changed_times(self) -> Times | None:
+        """Return the times of the link where they have become others since this was last asked: a service window was announced."""
+
     def hand_over(self) -> None:
         """Submit the successor, unless none may follow."""
 
@@ -87,6 +90,10 @@ class LeafDesk:
 
     def read_end_time(self, changed: Callable[[Times], None], lost: Callable[[], None]) -> None:
         """Read nothing."""
+
+    def changed_times(self) -> Times | None:
+        """Return that nothing changes them."""
+        return None
 
     def hand_over(self) -> None:
         """Submit nothing."""

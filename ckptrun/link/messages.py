@@ -100,6 +100,11 @@ def will_ask(times: Times, now: float | None = None, who: str = "it") -> str:
     )
 
 
+def window_begins(at: float) -> str:
+    """Return that a service window begins at a time (Unix seconds)."""
+    return f"a service window begins on {time.strftime('%a %d %b at %H:%M', time.localtime(at))}"
+
+
 def told(targets: Sequence[Target]) -> str:
     """Return who was sent what, the workers of one launcher together: `SIGUSR1 to 11, 12 (python train.py catches it)`."""
     groups: dict[tuple[int, str], list[int]] = {}

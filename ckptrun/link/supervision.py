@@ -252,7 +252,7 @@ def _signal_while_stopping(policy: Policy, state: State, event: Event) -> Next:
 def _ask_due(policy: Policy, state: State, event: Event) -> Next:
     if state.status is not None:
         return state._replace(ask_at=None), ()
-    reason = state.reason or Reason(Course.GO_ON, "the time limit is near")
+    reason = state.reason or Reason(Course.GO_ON, _near(policy))
     return state._replace(ask_at=None, reason=reason, by_time=True), (Listen(),)
 
 
@@ -378,7 +378,7 @@ def _term_due(policy: Policy, state: State, event: Event) -> Next:
     if state.sight.writing and not endless:  # TERM waits for the save, as long as the end time allows; each look asks again
         return state._replace(overdue=True), ()
     left_behind = "the training is over, and what it left behind goes on"
-    why = "the time limit is near" if state.status is None else left_behind
+    why = _near(policy) if state.status is None else left_behind
     return _terminate(policy, state, event.at, state.reason.sentence if state.reason else why)
 
 
@@ -386,14 +386,18 @@ def _terminate(policy: Policy, state: State, at: float, why: str) -> Next:
     kill_at = at + KILL_AFTER_TERM_S
     if state.kill_at is not None:
         kill_at = max(min(kill_at, state.kill_at), at)
-    return _stopped_by_us(state, "TERM")._replace(kill_at=kill_at), (Terminate(why),)
+    return _stopped_by_us(policy, state, "TERM")._replace(kill_at=kill_at), (Terminate(why),)
 
 
-def _stopped_by_us(state: State, how: str) -> State:
+def _near(policy: Policy) -> str:
+    return policy.times.near if policy.times is not None else "the time limit is near"
+
+
+def _stopped_by_us(policy: Policy, state: State, how: str) -> State:
     """Return the state in which we have begun to end it. A training that was over before has ended as it has."""
     if state.phase is Phase.RUNNING and state.status is not None:
         return state._replace(phase=Phase.STOPPING)
-    reason = state.reason or Reason(Course.GO_ON, "the time limit is near")
+    reason = state.reason or Reason(Course.GO_ON, _near(policy))
     by_time = state.by_time or state.reason is None
     return state._replace(phase=Phase.STOPPING, reason=reason, by_time=by_time, our_end=how)
 
@@ -403,7 +407,7 @@ def _kill_due(policy: Policy, state: State, event: Event) -> Next:
 
 
 def _kill(policy: Policy, state: State, at: float, why: str) -> Next:
-    return _stopped_by_us(state, "KILL")._replace(kill_at=None), (Kill(why),)
+    return _stopped_by_us(policy, state, "KILL")._replace(kill_at=None), (Kill(why),)
 
 
 def _learned(policy: Policy, state: State, event: Event) -> Next:

@@ -245,6 +245,8 @@ class Supervisor:
         if self._desk is not None:
             for event in self._desk.attend():
                 self._feed(event)
+            if (found := self._desk.changed_times()) is not None:
+                self._new_times(found)
             if now >= self._end_time_at:
                 self._plan_reading(now)
                 self._desk.read_end_time(self._new_times, lambda: self._feed(events.Replaced(time.monotonic())))

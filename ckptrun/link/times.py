@@ -17,7 +17,10 @@ KILL_AFTER_TERM_S = 10.0
 
 
 class Times(NamedTuple):
-    """When the link acts. `needed_limit_s` is the limit that would do, where the saves are too slow for this one."""
+    """When the link acts, and because what is `near`.
+
+    `needed_limit_s` is the limit that would do, where the saves are too slow for this one.
+    """
 
     start_at: float
     end_at: float
@@ -27,6 +30,7 @@ class Times(NamedTuple):
     margin_s: float
     why: str
     needed_limit_s: float | None = None
+    near: str = "the time limit is near"
 
     @property
     def limit_s(self) -> float:

@@ -6,11 +6,14 @@ import os
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from ckptrun.chain.home import ChainFolder, chain_ids
+from ckptrun.chain.home import chain_ids
+from ckptrun.show.ended import Ended
 from ckptrun.show.look import Looker
 from ckptrun.show.seen import SeenChain
 
 SHOWN_AT_FIRST = 30
+# From so many chains on it is cheaper to read what was kept of those that have ended.
+WORTH_KEEPING = 100
 
 
 class Wanted(NamedTuple):
@@ -39,7 +42,9 @@ def listing(home: str, wanted: Wanted, looker: Looker) -> Listing:
     ids = chain_ids(home)
     chosen = _chosen(home, ids, wanted, looker)
     places = {name: place for place, name in enumerate(ids)}
-    found = [one for one in looker.see_many(ChainFolder(_path(home, name)) for name in chosen) if _fits(one, wanted, looker.now)]
+    ended = Ended(home if len(chosen) >= WORTH_KEEPING else None, looker.now)
+    found = [one for one in looker.see_many((_path(home, name) for name in chosen), ended) if _fits(one, wanted, looker.now)]
+    ended.write(ids)
     hidden = 0 if wanted.filters else len(ids) - len(chosen)
     return Listing(sorted(found, key=lambda one: places.get(one.id, len(places))), hidden)
 

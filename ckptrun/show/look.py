@@ -16,13 +16,13 @@ from ckptrun import durations, mailbox
 from ckptrun.chain import jobs, liveness
 from ckptrun.chain.history import read_events
 from ckptrun.chain.home import ChainFolder
-from ckptrun.chain.ledger import Turn
 from ckptrun.chain.ready import kept
 from ckptrun.chain.state import stop_mark
 from ckptrun.chain.turns import Turns
 from ckptrun.errors import CkptrunError, UsageError
 from ckptrun.link.errands import Procedure, carry_out
 from ckptrun.show.building import build
+from ckptrun.show.ended import Ended, stamps_of
 from ckptrun.show.seen import Event, Known, Life, SeenChain, SeenLink, Told
 from ckptrun.show.starts import starts_of
 from ckptrun.slurm import commands, parse, pending
@@ -34,7 +34,10 @@ ASKED_AT_ONCE = 500
 
 
 class OnDisk(NamedTuple):
-    """What stands on disk of one chain: `start` is the newest start turn's facts, `final` the outcome that ended it for good."""
+    """What stands on disk of one chain: `final` is the outcome that ended it for good.
+
+    `start` is what the newest start's turn says, of a chain that has ended what its last turn says: both name link and attempt.
+    """
 
     folder: ChainFolder
     facts: dict[str, Any]
@@ -62,15 +65,13 @@ def read(folder: ChainFolder) -> OnDisk | None:
     if facts is None:
         return None
     events, oddities = read_events(folder.events)
-    newest: Turn | None = None
-    start: dict[str, Any] = {}
-    for turn in Turns(folder.turns).newest_first():
-        newest = newest or turn
-        if turn.kind == "start":
-            start = turn.facts
-            break
+    turns = Turns(folder.turns).newest_first()
+    newest = next(turns, None)
     outcome = str(newest.facts.get("outcome")) if newest is not None and newest.kind == "end" else None
-    return OnDisk(folder, facts, events, oddities, start, None if outcome in ("continued", "requeued") else outcome)
+    if newest is not None and outcome not in (None, "continued", "requeued"):
+        return OnDisk(folder, facts, events, oddities, newest.facts, outcome)
+    started = newest if newest is None or newest.kind == "start" else next((turn for turn in turns if turn.kind == "start"), None)
+    return OnDisk(folder, facts, events, oddities, started.facts if started is not None else {}, None)
 
 
 def closely(folder: ChainFolder, looker: Looker) -> tuple[OnDisk, SeenChain]:
@@ -113,19 +114,26 @@ class Looker:
         remembered = self._remembered(found, lives)
         return [self._seen(one, life, remembered, closely) for one, life in zip(found, lives, strict=True)]
 
-    def see_many(self, folders: Iterable[ChainFolder]) -> Iterator[SeenChain]:
-        """Yield the chains in short: of all links only the newest is kept. Those that accounting is asked about come last."""
-        kept: list[OnDisk] = []
-        for folder in folders:
-            one = read(folder)
+    def see_many(self, paths: Iterable[str], ended: Ended) -> Iterator[SeenChain]:
+        """Yield the chains of these folders in short, as a list needs them. Those that accounting is asked about come last."""
+        vanished: list[OnDisk] = []
+        for path in paths:
+            stamps = stamps_of(path)
+            if (known := ended.get(os.path.basename(path), stamps)) is not None:
+                yield known
+                continue
+            one = read(ChainFolder(path))
             if one is None:
                 continue
             life = self.life(one)
             if _vanished(one, life):
-                kept.append(one)
-            else:
-                yield _in_short(self._seen(one, life, {}, closely=False))
-        yield from map(_in_short, self.see(kept))
+                vanished.append(one)
+                continue
+            seen = _in_short(self._seen(one, life, {}, closely=False))
+            if one.final is not None:
+                ended.keep(seen, stamps)
+            yield seen
+        yield from map(_in_short, self.see(vanished))
 
     def living_folders(self) -> set[str]:
         """Return the folders of the chains of which the queue shows a job by its script's path."""
@@ -185,7 +193,9 @@ class Looker:
 
 
 def _in_short(one: SeenChain) -> SeenChain:
-    return one._replace(links=one.links[-1:])
+    """Return what a list needs of a chain: of all links the newest, and how that ended."""
+    links = tuple(link._replace(saves=(), set_aside=()) for link in one.links[-1:])
+    return one._replace(links=links, command=(), options={})
 
 
 class Queue:

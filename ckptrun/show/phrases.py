@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os.path
 import time
+from functools import lru_cache
 
 from ckptrun import durations
 from ckptrun.show.seen import SeenChain, SeenLink
@@ -35,23 +36,27 @@ _STOPPED = (
 
 def because(link: SeenLink) -> str:
     """Return in two or three words why a link ended."""
-    reason = link.reason or ""
-    if link.outcome is None:
+    return _because(link.outcome, link.reason or "", link.taken_away)
+
+
+@lru_cache(maxsize=1000)
+def _because(outcome: str | None, reason: str, taken_away: bool) -> str:
+    if outcome is None:
         return "runs"
-    if link.outcome == "complete":
+    if outcome == "complete":
         return "finished"
-    if link.outcome == "continued":
+    if outcome == "continued":
         if "service window" in reason:
             return "service window"
         found = next((words for beginning, words in _BECAUSE if reason.startswith(beginning)), None)
         return found or ("a signal" if " arrived: save" in reason else "went on")
-    if link.outcome == "lost":
-        return "node failure" if "NODE_FAIL" in reason or ("node" in reason and link.taken_away) else "died without a word"
-    if link.outcome == "stopped":
+    if outcome == "lost":
+        return "node failure" if "NODE_FAIL" in reason or ("node" in reason and taken_away) else "died without a word"
+    if outcome == "stopped":
         return next((words for beginning, words in _STOPPED if reason.startswith(beginning)), "stopped")
-    if link.outcome == "failed":
+    if outcome == "failed":
         return "out of memory" if reason.startswith("out of memory") else "failed"
-    return {"stranded": "could not go on", "replaced": "replaced by another"}.get(link.outcome, link.outcome)
+    return {"stranded": "could not go on", "replaced": "replaced by another"}.get(outcome, outcome)
 
 
 def size(count: int | None) -> str:
@@ -85,10 +90,13 @@ def clock(at: float | None, now: float) -> str:
     """Return a time of day, with the day where it is not today's."""
     if at is None:
         return "-"
-    form = (
-        "%H:%M:%S" if time.strftime("%j %Y", time.localtime(at)) == time.strftime("%j %Y", time.localtime(now)) else "%d %b %H:%M"
-    )
-    return time.strftime(form, time.localtime(at))
+    then = time.localtime(at)
+    return time.strftime("%H:%M:%S" if then[:3] == _today(now, time.tzname)[:3] else "%d %b %H:%M", then)
+
+
+@lru_cache(maxsize=1)
+def _today(now: float, _zone: tuple[str, str]) -> time.struct_time:
+    return time.localtime(now)
 
 
 def moment(at: float) -> str:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ckptrun.chain import jobs
 from ckptrun.chain.home import ChainFolder, chain_ids
 from ckptrun.chain.turns import Turns
-from ckptrun.show import phrases
+from ckptrun.show import ended, phrases
 from ckptrun.show.look import Looker, read
 
 
@@ -107,6 +107,7 @@ def remove(home: str, found: Prunable) -> str:
     for name in found.submissions:
         _take_away(os.path.join(home, "submissions", name), room)
     shutil.rmtree(room, ignore_errors=True)
+    ended.forget(home)
     return f"{phrases.plural(chains, 'chain')} and {phrases.plural(len(found.submissions), 'submission')}"
 
 

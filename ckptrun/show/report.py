@@ -28,7 +28,7 @@ _STYLE = """
 @media (prefers-color-scheme:dark){:root{--paper:#15181c;--ink:#e6e9ec;--soft:#a3adb8;--line:#3a424b;--run:#5aa9f0;--lost:#ff8078;
 --window:#2a3037;--good:#6fdc8c;--accent:#7cc0ff}}
 *{box-sizing:border-box}
-body{margin:0 auto;padding:1.2rem;max-width:75rem;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
+body{margin:0 auto;padding:1.2rem;max-width:84rem;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
 h1{font-size:1.5rem;margin:0;overflow-wrap:anywhere}h2{font-size:1.1rem;margin:2rem 0 .5rem}
 p{margin:.4rem 0;max-width:60rem;overflow-wrap:anywhere}code{font:.9em ui-monospace,monospace;overflow-wrap:anywhere}
 .soft{color:var(--soft)}.state{font-weight:700}.failed,.lost,.stranded{color:var(--lost)}.complete{color:var(--good)}
@@ -43,11 +43,12 @@ svg{display:block;width:100%;min-width:54rem;height:auto}text{fill:var(--ink);fo
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 caption{text-align:left;padding:.4rem .6rem;color:var(--soft)}
 th,td{padding:.35rem .6rem;text-align:left;border-top:1px solid var(--line);vertical-align:top}
-td.n,th.n{text-align:right;white-space:nowrap}td.d{min-width:5.5rem}td.why{min-width:13rem}
+td.n,th.n{text-align:right;white-space:nowrap}td.d{min-width:6.5rem}td.why{min-width:13rem}td.t{min-width:3rem}
 thead th{border:0}
 a{color:var(--accent)}
 @media print{body{max-width:none;padding:0}.wide{overflow:visible;border:0}svg{min-width:0}
-h2,figure{break-inside:avoid;break-after:avoid}}
+h2,figure{break-inside:avoid}h2{break-after:avoid}tr{break-inside:avoid}
+table{font-size:.72rem}th,td{padding:.25rem .35rem}td.d{min-width:4.5rem}td.why{min-width:9rem}td.t{overflow-wrap:anywhere}}
 """
 
 

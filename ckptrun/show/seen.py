@@ -75,6 +75,7 @@ class SeenLink(NamedTuple):
 
     `seconds` is how long it ran; where nobody knows, it was heard of for `at_least_s`. `waited_s` is the wait since the link before
     was over (for link 1: since it was submitted). `lost_s` is the running time whose work no later start could go on from.
+    `window_at` to `window_until` is the service window that its end had to come before.
     `exit_code` is the training's, `exits` ckptrun's own. `ended_by` says where the end was learned: ledger, accounting, or "".
     """
 
@@ -114,6 +115,8 @@ class SeenLink(NamedTuple):
     error_log: str | None = None
     submitted: str | None = None
     ended_by: str = ""
+    window_at: float | None = None
+    window_until: float | None = None
 
 
 class Totals(NamedTuple):

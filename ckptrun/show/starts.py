@@ -20,80 +20,91 @@ def starts_of(events: Sequence[Event]) -> dict[tuple[int, int], list[Event]]:
     last: dict[int, int] = {}
     over: set[tuple[int, int]] = set()
     for event in events:
-        number = event["link"]
+        number, attempt = event["link"], event.get("attempt")
         if not isinstance(number, int) or number < 1:
             continue
-        attempt = event.get("attempt")
         attempt = attempt if isinstance(attempt, int) and attempt > 0 else 1
         if event.get("event") == "ended":
             if last.get(number, 0) > attempt and ((number, attempt) in over or (number, attempt) not in found):
                 attempt = last[number]
             over.add((number, attempt))
-        last[number] = max(last.get(number, 0), attempt)
-        found.setdefault((number, attempt), []).append(event)
+        if last.get(number, 0) < attempt:
+            last[number] = attempt
+        key = number, attempt
+        if (known := found.get(key)) is None:
+            found[key] = [event]
+        else:
+            known.append(event)
     return {key: _in_order(found[key]) for key in sorted(found)}
 
 
 def _in_order(events: list[Event]) -> list[Event]:
-    stamps = [str(event.get("at", "")) for event in events]
-    if stamps == sorted(stamps):
-        return events
-    return sorted(events, key=lambda event: str(event.get("at", "")))
+    return sorted(events, key=_stamp)
+
+
+def _stamp(event: Event) -> str:
+    return str(event.get("at", ""))
 
 
 # path -> the step and the time of the checkpoint that stands there, as far as the history was read.
 Paths = dict[str, tuple[int | None, float | None]]
 
 
+# What is being found out of one start, by the names of SeenLink: a value of so many fields is made once, when all is known.
+Draft = dict[str, Any]
+
+
 def links_of(known: Known, *, living: bool, has_checkpoints: bool, now: float) -> tuple[SeenLink, ...]:
     paths: Paths = {}
     found = [
-        _told(SeenLink(number, attempt), events, paths)
+        _told({"number": number, "attempt": attempt}, events, paths)
         for (number, attempt), events in starts_of(known.events).items()
         # A job that a person submitted and that waits is no start yet: `life` tells of it.
-        if any(event.get("event") != "joined" for event in events)
+        if events[-1].get("event") != "joined" or any(event.get("event") != "joined" for event in events)
     ]
     for place, link in enumerate(found):
-        found[place] = _ended(link, known, lives=living and place == len(found) - 1, now=now)
-    for place, link in enumerate(found):
-        before = found[place - 1] if place else None
-        after = found[place + 1] if place + 1 < len(found) else None
-        found[place] = _lost(_waited(link, before, known), after, has_checkpoints)
-    return tuple(found)
+        _end_unheard(link, known, lives=living and place == len(found) - 1, now=now)
+    for before, link, after in zip([None, *found], found, [*found[1:], None]):  # noqa: B905  # one longer: its last is no neighbour
+        _count_wait(link, before, known)
+        link["lost_s"] = _lost(link, after, has_checkpoints)
+    return tuple(SeenLink(**link) for link in found)
 
 
-def _told(link: SeenLink, events: list[Event], paths: Paths) -> SeenLink:
-    facts: dict[str, Any] = {}
+def _told(link: Draft, events: list[Event], paths: Paths) -> Draft:
     heard: Event | None = None
     saves: list[SeenSave] = []
     set_aside: list[str] = []
     for event in events:
         kind = event.get("event")
         if kind == "started":
-            facts |= _started(event, paths)
+            link.update(_started(event, paths))
         elif kind == "joined":
-            facts["queued_at"] = utc_of(event)
+            link["queued_at"] = utc_of(event)
         elif kind == "child_started":
-            facts["node"] = facts.get("node") or _text(event.get("node"))
+            link["node"] = link.get("node") or _text(event.get("node"))
         elif kind == "asked":
-            facts["asked"] = _text(event.get("reason"))
+            link["asked"] = _text(event.get("reason"))
         elif kind == "saved":
-            saves.append(_save(event))
-            facts |= _saved(event, paths)
+            at = utc_of(event)
+            saves.append(_save(event, at))
+            link.update(_saved(event, at, paths))
         elif kind == "set_aside" and _text(event.get("path")):
             set_aside.append(str(event["path"]))
+        elif kind == "window_ahead":
+            link.update(_window(event, link))
         elif kind == "submitted":
-            facts["submitted"] = _text(event.get("job"))
+            link["submitted"] = _text(event.get("job"))
         elif kind == "ended":
-            facts |= _end(event, facts, paths)
+            link.update(_end(event, link, paths))
         heard = heard if kind == "ended" else event
-    began_at, heard_at = facts.get("started_at"), utc_of(heard) if heard is not None else None
-    if began_at is not None and heard_at is not None:
-        facts["at_least_s"] = max(heard_at - began_at, 0.0)
-    return link._replace(**facts, saves=tuple(saves), set_aside=tuple(set_aside))
+    began_at = link.get("started_at")
+    if began_at is not None and heard is not None and (heard_at := utc_of(heard)) is not None:
+        link["at_least_s"] = max(heard_at - began_at, 0.0)
+    link["saves"], link["set_aside"] = tuple(saves), tuple(set_aside)
+    return link
 
 
-def _started(event: Event, paths: Paths) -> dict[str, Any]:
+def _started(event: Event, paths: Paths) -> Draft:
     path = _text(event.get("checkpoint"))
     step, at = _count(event.get("from_step")), number_of(event.get("checkpoint_at"))
     known_step, known_at = paths.get(path or "", (None, None))
@@ -114,20 +125,29 @@ def _started(event: Event, paths: Paths) -> dict[str, Any]:
     }
 
 
-def _save(event: Event) -> SeenSave:
-    return SeenSave(utc_of(event), number_of(event.get("seconds")) or 0.0, bool(event.get("asked")), bool(event.get("cut")))
+def _window(event: Event, link: Draft) -> Draft:
+    ends_at, ask_at = number_of(event.get("end_at")), number_of(event.get("ask_at"))
+    return {
+        "window_at": number_of(event.get("begins_at")),
+        "window_until": number_of(event.get("ends_at")),
+        "ends_at": ends_at if ends_at is not None else link.get("ends_at"),
+        "ask_at": ask_at if ask_at is not None else link.get("ask_at"),
+    }
 
 
-def _saved(event: Event, paths: Paths) -> dict[str, Any]:
+def _save(event: Event, at: float | None) -> SeenSave:
+    return SeenSave(at, number_of(event.get("seconds")) or 0.0, bool(event.get("asked")), bool(event.get("cut")))
+
+
+def _saved(event: Event, at: float | None, paths: Paths) -> Draft:
     path, step = _text(event.get("path")), _count(event.get("step"))
     if path is None or event.get("cut"):
         return {}
-    at, size = utc_of(event), _count(event.get("size"))
     paths[path] = step, at
-    return {"checkpoint": path, "checkpoint_at": at, "step": step, "size": size}
+    return {"checkpoint": path, "checkpoint_at": at, "step": step, "size": _count(event.get("size"))}
 
 
-def _end(event: Event, facts: dict[str, Any], paths: Paths) -> dict[str, Any]:
+def _end(event: Event, facts: Draft, paths: Paths) -> Draft:
     path, step, at = _text(event.get("checkpoint")), _count(event.get("step")), number_of(event.get("checkpoint_at"))
     if path is None:
         path, at = facts.get("checkpoint"), facts.get("checkpoint_at")
@@ -152,52 +172,54 @@ def _end(event: Event, facts: dict[str, Any], paths: Paths) -> dict[str, Any]:
     }
 
 
-def _ended(link: SeenLink, known: Known, *, lives: bool, now: float) -> SeenLink:
+def _end_unheard(link: Draft, known: Known, *, lives: bool, now: float) -> None:
     """Complete how a link ended: one that said no word is lost, unless it is the one that lives."""
-    if lives and link.outcome is None:
+    outcome, began_at = link.get("outcome"), link.get("started_at")
+    if lives and outcome is None:
         unseen = known.life is not None and known.life.word == "unknown"
-        return link if unseen or link.started_at is None else link._replace(seconds=now - link.started_at)
-    if link.outcome is not None and link.seconds is not None:
-        return link
+        if not unseen and began_at is not None:
+            link["seconds"] = now - began_at
+        return
+    if outcome is not None and link.get("seconds") is not None:
+        return
     # What was written by whoever found the end was written later than it was: accounting knows when.
-    said = known.remembered.get(link.job or "")
+    said = known.remembered.get(link.get("job") or "")
     ended_at = said.ended_at if said is not None else None
-    if ended_at is not None and link.started_at is not None:
-        link = link._replace(ended_at=ended_at, seconds=max(ended_at - link.started_at, 0.0), ended_by="accounting")
-    if link.outcome is not None:
-        return link
+    if ended_at is not None and began_at is not None:
+        link.update(ended_at=ended_at, seconds=max(ended_at - began_at, 0.0), ended_by="accounting")
+    if outcome is not None:
+        return
     words = f"; accounting says {said.state}" if said is not None and not _alive(said.state) else ""
     taken_away = said is not None and said.state.startswith(("NODE_FAIL", "PREEMPTED"))
-    return link._replace(outcome="lost", reason=f"it died without a word{words}", taken_away=taken_away)
+    link.update(outcome="lost", reason=f"it died without a word{words}", taken_away=taken_away)
 
 
 def _alive(state: str) -> bool:
     return state.startswith(("RUNNING", "PENDING", "REQUEUED", "SUSPENDED"))
 
 
-def _waited(link: SeenLink, before: SeenLink | None, known: Known) -> SeenLink:
-    queued_at = link.queued_at
+def _count_wait(link: Draft, before: Draft | None, known: Known) -> None:
+    queued_at, began_at = link.get("queued_at"), link.get("started_at")
     if queued_at is None:
-        queued_at = known.submitted_at if before is None else before.ended_at
-    if queued_at is None or link.started_at is None:
-        return link
-    return link._replace(queued_at=queued_at, waited_s=max(link.started_at - queued_at, 0.0))
+        queued_at = known.submitted_at if before is None else before.get("ended_at")
+    if queued_at is not None and began_at is not None:
+        link.update(queued_at=queued_at, waited_s=max(began_at - queued_at, 0.0))
 
 
-def _lost(link: SeenLink, after: SeenLink | None, has_checkpoints: bool) -> SeenLink:
-    """Tell the work that is lost: from the checkpoint that the next start went on from to the end of this one."""
-    if link.outcome == "complete":
-        return link._replace(lost_s=0.0)
-    if link.outcome is None or link.seconds is None or link.started_at is None or not has_checkpoints:
-        return link
-    if after is not None and after.started_at is not None:
-        kept_at = link.started_at if after.resumed_from is None else after.resumed_at
+def _lost(link: Draft, after: Draft | None, has_checkpoints: bool) -> float | None:
+    """Return the work that is lost: from the checkpoint that the next start went on from to the end of this one."""
+    outcome, seconds, began_at = link.get("outcome"), link.get("seconds"), link.get("started_at")
+    if outcome == "complete":
+        return 0.0
+    if outcome is None or seconds is None or began_at is None or not has_checkpoints:
+        return None
+    if after is not None and after.get("started_at") is not None:
+        kept_at = began_at if after.get("resumed_from") is None else after.get("resumed_at")
     else:
-        kept_at = link.started_at if link.checkpoint is None else link.checkpoint_at
+        kept_at = began_at if link.get("checkpoint") is None else link.get("checkpoint_at")
     if kept_at is None:
-        return link
-    ended_at = link.started_at + link.seconds
-    return link._replace(lost_s=round(min(max(ended_at - kept_at, 0.0), link.seconds), 3))
+        return None
+    return float(round(min(max(began_at + seconds - kept_at, 0.0), seconds), 3))
 
 
 # --- values of events
@@ -220,6 +242,8 @@ def _day(text: str) -> float | None:
 
 
 def number_of(value: Any) -> float | None:
+    if type(value) is float and -1e12 < value < 1e12:
+        return value
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) < 1e12:
         return None
     return float(value)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ckptrun import durations
-from ckptrun.link.supervision import NAMES
 from ckptrun.show import phrases
 from ckptrun.show.seen import Event, SeenChain, SeenLink
 from ckptrun.show.starts import utc_of
@@ -40,12 +39,18 @@ def of_link(link: SeenLink, links: Sequence[SeenLink]) -> list[str]:
     told = [f"Link {phrases.number(link)}{where} {ended}{after}: {link.reason or 'no reason is on record'}."]
     if link.asked is not None and not (link.reason or "").startswith(link.asked):
         told.append(f"It was asked to save because {link.asked}.")
+    if link.window_at is not None and link.window_until is not None:
+        told.append(f"A service window was ahead, {_span(link.window_at, link.window_until)}.")
     told += _kept(link)
     told += [f"{phrases.name(path)} was truncated and set aside before it began." for path in link.set_aside]
     after_it = next((one for one in links if (one.number, one.attempt) > (link.number, link.attempt)), None)
     if after_it is not None and after_it.resumed_from not in (None, link.checkpoint):
         told.append(f"The next start went on from {phrases.name(after_it.resumed_from)}, not from {phrases.name(link.checkpoint)}.")
     return told
+
+
+def _span(begins_at: float, ends_at: float) -> str:
+    return f"from {phrases.moment(begins_at)} to {phrases.moment(ends_at)}"
 
 
 def _kept(link: SeenLink) -> list[str]:
@@ -77,7 +82,8 @@ def next_up(chain: SeenChain, now: float) -> list[str]:
 
 def _will_be_asked(chain: SeenChain, last: SeenLink, ask_at: float, now: float) -> str:
     assert chain.life is not None
-    margin = f", {durations.show(last.margin_s)} before its end" if last.margin_s is not None else ""
+    end = "a service window begins" if last.window_at is not None else "its end"
+    margin = f", {durations.show(last.margin_s)} before {end}" if last.margin_s is not None else ""
     if ask_at <= now:
         text = "Its checkpoint time has come"
     else:
@@ -185,6 +191,8 @@ def _turn(turn: dict[str, Any]) -> str:
 
 
 def _signal(number: Any) -> str:
+    from ckptrun.link.supervision import NAMES  # only a link's page needs it
+
     return NAMES.get(number, str(number)) if isinstance(number, int) else str(number)
 
 
@@ -209,6 +217,7 @@ _TELL: dict[str, Callable[[Event], str]] = {
     "reason_learned": lambda event: f"the controller's answer: {event.get('reason')} ({event.get('course')})",
     "terminated": lambda event: f"TERM to {_pids(event)}",
     "killed": lambda event: f"KILL to {_pids(event)}",
+    "window_ahead": lambda event: f"service window {event.get('name')}, {_span(event['begins_at'], event['ends_at'])}",
     "set_aside": lambda event: f"{phrases.name(event.get('path'))} was set aside to {event.get('to')}",
     "restored": lambda event: f"{phrases.name(event.get('path'))} was brought back from its last whole copy",
     "copied": lambda event: f"{phrases.name(event.get('path'))} was copied to {event.get('copy')}",

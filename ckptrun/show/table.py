@@ -31,9 +31,9 @@ def lines(columns: Sequence[Column], width: int | None, indent: int = 0) -> list
     while room is not None and _least(chosen) > room and (rank := max(column.rank for column in chosen)) > 0:
         chosen.remove(next(column for column in reversed(chosen) if column.rank == rank))
     widths = _widths(chosen, room)
-    rows = [[column.title for column in chosen]]
-    rows += [[column.cells[number] for column in chosen] for number in range(len(columns[0].cells) if columns else 0)]
-    return [" " * indent + _line(chosen, widths, row) for row in rows]
+    drawn = [_cells(column, width) for column, width in zip(chosen, widths, strict=True)]
+    between, before = " " * GAP, " " * indent
+    return [before + between.join(row).rstrip() for row in zip(*drawn, strict=True)]
 
 
 def cut(text: str, width: int) -> str:
@@ -59,9 +59,14 @@ def _widths(columns: Sequence[Column], room: int | None) -> list[int]:
     return widths
 
 
-def _line(columns: Sequence[Column], widths: Sequence[int], row: Sequence[str]) -> str:
-    cells = []
-    for column, width, cell in zip(columns, widths, row, strict=True):
-        shown = cut(cell if cell.isprintable() else "".join(one if one.isprintable() else "?" for one in cell), width)
-        cells.append(shown.rjust(width) if column.right else shown.ljust(width))
-    return (" " * GAP).join(cells).rstrip()
+def _cells(column: Column, width: int) -> list[str]:
+    """Return a column's title and cells, each as wide as the column."""
+    place = str.rjust if column.right else str.ljust
+    return [
+        place(cell if len(cell) <= width and cell.isprintable() else cut(_printable(cell), width), width)
+        for cell in (column.title, *column.cells)
+    ]
+
+
+def _printable(cell: str) -> str:
+    return "".join(one if one.isprintable() else "?" for one in cell)

@@ -81,8 +81,8 @@ def _bars(link: SeenLink) -> list[Bar]:
     found.append(Bar(name, "ran", link.started_at, kept_at))
     if kept_at < ended_at:
         found.append(Bar(name, "lost", kept_at, ended_at))
-    if "service window" in (link.reason or "") and link.ends_at is not None and link.ends_at > ended_at:
-        found.append(Bar(name, "window", ended_at, link.ends_at))
+    if link.window_at is not None and link.window_until is not None and link.window_until > link.window_at:
+        found.append(Bar(name, "window", link.window_at, link.window_until))
     return found
 
 

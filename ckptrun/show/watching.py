@@ -79,7 +79,7 @@ def _read(path: str) -> tuple[float, str | None, str] | None:
     try:
         with open(path, encoding="utf-8") as file:
             at, text, silence = json.load(file)
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
     if not isinstance(at, float) or not isinstance(text, (str, type(None))) or not isinstance(silence, str):
         return None

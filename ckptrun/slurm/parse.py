@@ -266,6 +266,30 @@ def records(text: str) -> tuple[dict[str, str], ...]:
     return tuple(dict(re.findall(r"(\S+?)=(\S*)", line)) for line in text.splitlines() if "=" in line)
 
 
+class Window(NamedTuple):
+    """A reservation for maintenance: its name, and from when to when its nodes run no jobs (Unix seconds)."""
+
+    name: str
+    begins_at: float
+    ends_at: float
+
+
+def windows(text: str, nodes: str) -> tuple[Window, ...]:
+    """Read `scontrol -o show reservation`: the service windows that any of these nodes is in, the earliest first.
+
+    `nodes` is a list as Slurm writes it.
+    """
+    ours = set(host_names(nodes))
+    found = []
+    for one in records(text):
+        begins_at, ends_at = utc(one.get("StartTime", "")), utc(one.get("EndTime", ""))
+        if begins_at is None or ends_at is None or "MAINT" not in one.get("Flags", "").split(","):
+            continue
+        if ours & set(host_names(one.get("Nodes", ""))):
+            found.append(Window(one.get("ReservationName", "?"), begins_at, ends_at))
+    return tuple(sorted(found, key=lambda window: window.begins_at))
+
+
 def host_names(text: str) -> tuple[str, ...]:
     """Return the hosts of a list as Slurm writes it, `n[1-3,7],login`; several brackets in a name are multiplied out."""
     found: list[str] = []

@@ -55,6 +55,34 @@ def test_torn_repeated_foreign_and_newer_lines(tmp_path: Path) -> None:
     assert path.read_bytes().startswith(good + good), "nothing is rewritten"
 
 
+def test_a_line_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
+    """It shows in the file piece by piece: read until it has its end, however many looks that takes, and nothing is odd."""
+    path = tmp_path / "events.jsonl"
+    line = b'{"v":1,"link":1,"attempt":1,"event":"started"}\n'
+    path.write_bytes(line + line.replace(b"started", b"ended")[:9])
+    rest = [line.replace(b"started", b"ended")[9:20], line.replace(b"started", b"ended")[20:]]
+
+    def write_on(_seconds: float) -> None:
+        with path.open("ab") as file:
+            file.write(rest.pop(0))
+
+    events, oddities = read_events(str(path), pause=write_on)
+    assert ([event["event"] for event in events], oddities, rest) == (["started", "ended"], [], [])
+
+
+def test_a_line_that_stays_as_it_is_is_torn(tmp_path: Path) -> None:
+    """One that is fresh is looked at twice, an old one once; whole but for its end, it is taken all the same."""
+    path = tmp_path / "events.jsonl"
+    looks: list[float] = []
+    for text, events in ((b'{"v":1,"li', 0), (b'{"v":1,"link":1,"attempt":1,"event":"started"}', 1)):
+        path.write_bytes(text)
+        found, oddities = read_events(str(path), pause=looks.append)
+        assert (len(found), [one.rpartition(" ")[2] for one in oddities]) == (events, ["torn"])
+    assert len(looks) == 2
+    os.utime(path, (1e9, 1e9))
+    assert len(read_events(str(path), pause=looks.append)[1]) == 1 and len(looks) == 2
+
+
 @given(st.binary(max_size=400), st.integers(0, 400))
 def test_any_bytes_can_be_read(noise: bytes, cut: int) -> None:
     """Reading never fails, whatever stands in the file."""
@@ -64,7 +92,7 @@ def test_any_bytes_can_be_read(noise: bytes, cut: int) -> None:
         line = b'{"v":1,"link":1,"attempt":1,"event":"started"}\n'
         file.write((line + noise + b"\n" + line)[: cut + len(line)])
         file.flush()
-        events, _ = read_events(file.name)
+        events, _ = read_events(file.name, pause=lambda _: None)
         assert events[0]["event"] == "started"
         build(Known({"id": "x"}, events), 1e9)
 

@@ -106,3 +106,35 @@ def test_out_of_memory(jobs: Jobs) -> None:
     assert "out of memory" in jobs.events("ended")[0]["reason"]
     assert jobs.state_of(job) in ("FAILED", "OUT_OF_MEMORY")
     assert jobs.queue() == []
+
+
+TELL = """\
+#!/bin/sh
+echo "$CKPTRUN_CHAIN|$CKPTRUN_DIRECTORY|$CKPTRUN_OUTCOME|$CKPTRUN_EXIT_CODE|$CKPTRUN_LINK|$CKPTRUN_JOB|$CKPTRUN_STARTS" >> told
+[ -n "$CKPTRUN_REASON$CKPTRUN_SECONDS$CKPTRUN_STEP" ] && [ -e "$CKPTRUN_CHECKPOINT" ] || echo "a fact is missing" >> told
+exit 3
+"""
+
+
+def test_on_end_is_run_once_for_a_chain_of_jobs(lab: Lab) -> None:
+    """At the end of two links and not between them; also of a chain that is cancelled. That it fails changes no exit code."""
+    bounded, cancelled = Jobs(lab, "on-end-bounded"), Jobs(lab, "on-end-cancelled")
+    for jobs, options in ((bounded, "--time-limit 12s --margin 4s --max-links 2"), (cancelled, "--time-limit 200s")):
+        jobs.run("tee", "tell.sh", input=TELL)
+        jobs.run("chmod", "+x", "tell.sh")
+        line = jobs.counter(5000, 0.1, "--hear USR1,TERM", options=f"{options} --on-end ./tell.sh")
+        jobs.submit(jobs.script(f"{line} > counted-$SLURM_JOB_ID 2>&1"))
+    cancelled.until(lambda: list(cancelled.folder.glob("ck/*.json")) or None)
+    cancelled.run("scancel", cancelled.jobs()[0])
+    ended: dict[str, tuple[Jobs, str, list[str]]] = {
+        "stopped": (bounded, "75", ["continued", "stopped"]),
+        "cancelled": (cancelled, "75", ["cancelled"]),
+    }
+    for outcome, (jobs, code, outcomes) in ended.items():
+        assert jobs.until_over() == outcomes, jobs.story()
+        (chain,) = jobs.state.glob("chains/*")
+        facts = [chain.name, str(jobs.folder), outcome, code, str(len(outcomes)), jobs.jobs()[-1], str(len(outcomes))]
+        assert (jobs.folder / "told").read_text().splitlines() == ["|".join(facts)], outcome
+        (event,) = jobs.events("on_end_ran")
+        assert (event["ok"], event["link"]) == (False, len(outcomes)) and "./tell.sh ended with exit code 3 after" in event["text"]
+    assert " ExitCode=75:0 " in bounded.run("scontrol", "-o", "show", "job", bounded.jobs()[-1])

@@ -23,7 +23,7 @@ from tests.show.tutorial import BEGAN, HOUR, stamp
 ENTER, LEAVE, CURSOR = "\x1b[?1049h", "\x1b[?1049l", "\x1b[?25h"
 
 
-@pytest.mark.parametrize(("width", "height"), [(80, 24), (140, 40), (40, 8)])
+@pytest.mark.parametrize(("width", "height"), [(60, 24), (80, 24), (140, 40), (40, 8)])
 def test_a_frame_fits(width: int, height: int) -> None:
     """Never wider or higher than the screen; the countdown and the last line of the log are on it where there is room."""
     facts = {"id": "mnist-4711", "slurm": {"job": "1"}, "plan": {"command": ["true"], "max_time_s": 72 * HOUR}}
@@ -36,7 +36,8 @@ def test_a_frame_fits(width: int, height: int) -> None:
     lines = frame.lines(seen, tail, now, width, height)
     assert len(lines) <= height and all(len(line) <= width and line.isprintable() for line in lines)
     if height > 20:
-        assert any("asked to save in 8 h 50 min" in line for line in lines) and any("2500/10000" in line for line in lines)
+        countdown = next(line for line in lines if "asked to save in 8 h 50 min" in line)
+        assert countdown.endswith(")") and any("2500/10000" in line for line in lines)
         assert lines[-1].startswith("epoch 49")
 
 
@@ -73,9 +74,9 @@ def screen(ckptrun: Ckptrun) -> Iterator[Any]:
         running.end()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_it_leaves_the_terminal_as_it_was(screen: Any, number: int, code: int) -> None:
-    """Ctrl-C or SIGTERM: the first screen is back, the cursor is shown, nothing was coloured."""
+    """Ctrl-C, SIGTERM or SIGHUP: the first screen is back, the cursor is shown, nothing was coloured."""
     terminal, _ = screen
     if number == signal.SIGINT:
         terminal.send("\x03")
@@ -101,5 +102,11 @@ def test_it_ends_with_the_chain(screen: Any) -> None:
 
 
 def test_without_a_terminal_it_says_what_to_type(ckptrun: Ckptrun) -> None:
-    """In a pipe nobody sees a live screen."""
+    """In a pipe nobody sees a live screen, on a terminal that cannot move its cursor nobody would."""
     assert "chain show" in ckptrun.run("chain", "watch", code=2).stderr
+    environment = ckptrun.environment | {"TERM": "dumb"}
+    terminal = pexpect.spawn(sys.executable, ["-m", "ckptrun", "chain", "watch"], env=environment, encoding="utf-8", timeout=60)
+    terminal.expect_exact("watch needs a terminal whose cursor can be moved")
+    terminal.read()
+    terminal.wait()
+    assert terminal.exitstatus == 2

@@ -151,7 +151,9 @@ def write(home: Path) -> None:
     chain.event(at3, 2, "ended", outcome="lost", reason=found, taken_away=True)
     # 3: a service window
     chain.start(at3, 3, 4713, "n1", 17_100, at2 + 5 * HOUR + 1200)
-    window = "a service window begins at 06:00"
+    window = "a service window begins on Wed 25 Nov at 11:10"
+    begins_at = at3 + 5 * HOUR + 600
+    chain.event(at3 + 2, 3, "window_ahead", name="maint", begins_at=begins_at, ends_at=begins_at + 7 * HOUR, end_at=begins_at)
     hand_over(at3 + 5 * HOUR, 3, 22_000, 4713, window)
     chain.end(
         at3 + 5 * HOUR + 60, 3, 5 * HOUR + 60, "continued", window, 22_000, reached_ask=True, checkpoint_at=at3 + 5 * HOUR + 42
