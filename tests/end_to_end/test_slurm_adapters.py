@@ -123,30 +123,6 @@ def test_four_ranks_on_two_nodes(jobs: Jobs, kind: str) -> None:
     assert (jobs.folder / "checkpoints.final").read_text() == (jobs.folder / "alone.final").read_text()
 
 
-@pytest.mark.long
-@pytest.mark.timeout(3600)
-@pytest.mark.framework(2)
-@pytest.mark.parametrize(("name", "steps"), [("lightning", 1200), ("huggingface", 500)])
-def test_the_programs_of_the_templates(jobs: Jobs, tmp_path: Path, name: str, steps: int) -> None:
-    """Lightning and Hugging Face's Trainer, installed into a folder of their own: the same weights after three jobs and more."""
-    from tests.checkpoints.foreign import PACKAGES
-
-    packages = jobs.folder / "packages"
-    for words in PACKAGES["transformers" if name == "huggingface" else name]:
-        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", tmp_path / "packages", *words], check=True)
-    jobs.run("cp", "-r", tmp_path / "packages", packages)
-    program = ROOT / "slurm-templates" / name / "train.py"
-    environment = {**os.environ, "PYTHONPATH": f"{packages}:{ROOT}", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, program, "alone", "--steps", str(steps)]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    before = f"export PYTHONPATH={packages} OMP_NUM_THREADS=1\n"
-    found = over_jobs(jobs, 3, 25.0, f"python {program} checkpoints --steps {steps}", before)
-    starts = [int(step) for step in re.findall(r"^from step (\d+)$", found.log(), re.MULTILINE)]
-    assert starts == sorted(set(starts)) and len(starts) >= 2, starts
-    assert re.findall(r"^done: .*$", found.log(), re.MULTILINE) == re.findall(r"^done: .*$", done.stdout, re.MULTILINE) != []
-
-
 def test_save_now_behind_relays(jobs: Jobs) -> None:
     """`chain save` in a job whose tasks have relays above them: saved, nobody is stopped, and a later ask to stop is heard."""
     jobs.provide(PROGRAMS / "api_counter.py")

@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 
 from ckptrun.templates.render import job_script
+from tests.checkpoints.foreign import PACKAGES
 from tests.end_to_end.jobs import Jobs
 from tests.end_to_end.programs import bubblewrap
 from tests.templates.test_templates import HOSTILE
 from tests.templates.variants import variants
 
-TEMPLATES = Path(__file__).parents[2] / "slurm-templates"
+ROOT = Path(__file__).parents[2]
+TEMPLATES = ROOT / "slurm-templates"
 # A container runtime needs images. This one has its command line and its place among the processes, and shows all files inside.
 SINGULARITY = """\
 #!{python}
@@ -93,17 +95,18 @@ def test_hostile_values_arrive_in_a_job(jobs: Jobs) -> None:
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 
 
-def finished(name: str, steps: int, *start: str) -> str:
+def finished(name: str, steps: int, *start: str, **variables: str) -> str:
     """Return the last line of a run that nobody interrupts."""
     with tempfile.TemporaryDirectory() as folder:
         words = [*(start or (sys.executable,)), str(TEMPLATES / name / "train.py"), folder, "--steps", str(steps)]
         environment = {"PATH": "/usr/bin:/bin", "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1", "HOME": folder}
+        environment |= variables
         done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()[-1]
 
 
-def chain(jobs: Jobs, name: str, steps: int, limit_s: float, *settings: str, least: int = 3) -> Jobs:
+def chain(jobs: Jobs, name: str, steps: int, limit_s: float, *settings: str, least: int = 3, **variables: str) -> Jobs:
     """Write a template, submit it as it was written, and return its chain: one that needed `least` jobs or more.
 
     How fast a framework starts and trains here, beside the other tests, is not known: the limit shrinks until the training needs so
@@ -116,7 +119,7 @@ def chain(jobs: Jobs, name: str, steps: int, limit_s: float, *settings: str, lea
         tried.run("ckptrun", "template", "new", name, *(word for one in given for word in ("--set", one)))
         own = {"CKPTRUN_OPTIONS": f"--time-limit {limit_s:.1f}s --max-links 6", "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1"}
         path = f"{jobs.folder}/bin:{tried.environment['PATH']}"
-        tried.run("sbatch", "job.sh", env=tried.environment | own | {"PATH": path})
+        tried.run("sbatch", "job.sh", env=tried.environment | own | {"PATH": path} | variables)
         outcomes = tried.until_over(limit_s=400)
         if outcomes[-1] in ("stopped", "failed"):
             limit_s *= 1.6
@@ -224,3 +227,16 @@ def test_in_an_environment_of_its_own(jobs: Jobs, name: str, packages: tuple[str
     subprocess.run([environment / "bin" / "pip", "install", "--quiet", *packages], check=True)
     alone = finished(name, steps, str(environment / "bin" / "python"))
     same_end(chain(jobs, name, steps, 14.0, f"venv={environment}"), alone)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.framework(2)
+@pytest.mark.parametrize(("name", "steps"), [("lightning", 1200), ("huggingface", 500)])
+def test_with_packages_in_a_folder_of_their_own(jobs: Jobs, name: str, steps: int) -> None:
+    """Lightning and Hugging Face's Trainer beside the PyTorch of the other tests: the same weights after three jobs and more."""
+    packages = jobs.folder / "packages"
+    for words in PACKAGES["transformers" if name == "huggingface" else name]:
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", packages, *words], check=True)
+    alone = finished(name, steps, PYTHONPATH=f"{packages}:{ROOT}")
+    same_end(chain(jobs, name, steps, 25.0, PYTHONPATH=str(packages)), alone)
