@@ -40,7 +40,10 @@ _NEVER = float("inf")
 _LOOK_EVERY_S = 1.0
 _PROGRESS_EVERY_S = 10.0
 _LONGEST_LETTER = 65536
+# A step beyond this is none; a number of thousands of digits could not even be written down.
+_HIGHEST_NUMBER = 2**63 - 1
 _current: Run | None = None
+_first: dict[str, Run] = {}
 
 
 def current() -> Run:
@@ -51,8 +54,11 @@ def current() -> Run:
     """
     global _current  # noqa: PLW0603
     if _current is None:
-        _current = Run(os.environ)
-        _current._begin()
+        # Two threads may come here at once: the first to enter its run wins. A lock that a fork has copied would never be opened.
+        made = Run(os.environ)
+        _current = _first.setdefault("run", made)
+        if _current is made:
+            made._begin()
     return _current
 
 
@@ -87,7 +93,7 @@ class Run:
 
     __slots__ = (
         *("checkpoint", "chain", "link", "attempt", "resume", "end_time"),
-        *("_answered", "_ask_path", "_clock", "_complained", "_heard", "_letters", "_look_at", "_looks", "_mailbox", "_pid"),
+        *("_answered", "_ask_path", "_clock", "_complained", "_heard", "_look_at", "_looks", "_mailbox", "_pid"),
         *("_progress_at", "_reads_checkpoint_requested", "_seen", "_step", "_stop", "_told_step", "_total"),
     )
 
@@ -113,8 +119,11 @@ class Run:
         self._step: object = None
         self._total: object = None
         self._told_step: int | None = None
-        self._pid = os.getpid()
-        self._letters = 0
+        self._pid = os.getpid()  # who has introduced itself: a fork has not
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Be the run of the process that unpickles it: a callback that holds one is copied, and sent to spawned processes."""
+        return current, ()
 
     # --- what ckptrun wants
 
@@ -167,7 +176,8 @@ class Run:
         For processes that agree on one save: each is given the highest `ask` that any of them has heard, so that none asks for the
         same save again. One that does not write the checkpoint calls it in place of `saved`.
         """
-        self._heard, self._answered = max(self._heard, ask), max(self._answered, ask)
+        number = _whole_number(ask) or 0
+        self._heard, self._answered = max(self._heard, number), max(self._answered, number)
 
     def done(self) -> None:
         """Tell that the training is finished: however it ends now, no further link follows."""
@@ -185,12 +195,13 @@ class Run:
             self._introduce()
 
     def _end(self) -> None:
-        """Write the last progress, unless this is a fork of the process that spoke."""
+        """Write the last progress, unless this is a fork that has never spoken for itself."""
         if self._pid == os.getpid() and _whole_number(self._step) != self._told_step:
             self._tell_progress()
 
     def _introduce(self) -> None:
         """Say that this process can be told by file, and in which pid namespace its pid means something."""
+        self._pid = os.getpid()
         try:
             namespace = os.readlink("/proc/self/ns/pid")
         except OSError:
@@ -208,7 +219,7 @@ class Run:
                 self._seen = found.st_ino, found.st_mtime_ns
         except Exception:  # no ask, or a mailbox that is gone: there is nothing to be heard
             pass
-        if self._heard > heard or not looks:
+        if self._heard > heard or not looks or self._pid != os.getpid():  # the last: a fork looks
             self._introduce()
 
     def _take(self, ask: object) -> bool:
@@ -244,8 +255,8 @@ class Run:
             name = f"word-{self.link}-{self.attempt}-{host}-{os.getpid()}-{kind}"
             letter: dict[str, object] = {"v": _VERSION, "link": self.link, "attempt": self.attempt, "kind": kind, "at": time.time()}
             letter.update(facts, heard=self._heard)
-            self._letters += 1
-            temporary = os.path.join(self._mailbox, f".{name}.{self._letters}.tmp")
+            # Threads, and processes of one pid in several containers, may say the same at once.
+            temporary = os.path.join(self._mailbox, f".{name}.{os.urandom(4).hex()}.tmp")
             _write_private(temporary, json.dumps(letter).encode())
             os.replace(temporary, os.path.join(self._mailbox, name))
         except Exception as error:
@@ -259,7 +270,10 @@ class Run:
         why = getattr(error, "strerror", None) or error
         text = f"ckptrun: process {os.getpid()} cannot write to its mailbox {self._mailbox} ({why}); the training goes on\n"
         try:
-            os.write(2, text.encode("utf-8", "replace"))
+            import sys
+
+            if sys.__stderr__ is not None:  # else 2 is no standard error: it may be a file of the training's
+                os.write(2, text.encode("utf-8", "replace"))
         except OSError:
             return
 
@@ -267,14 +281,15 @@ class Run:
 def _whole_number(value: object) -> int | None:
     """Return a step, or a variable, as an int: it may be a text, a numpy integer or a tensor. None for what is none."""
     try:
-        return None if value is None else int(value)  # type: ignore[call-overload]
+        number: int = int(value)  # type: ignore[call-overload]
     except Exception:
         return None
+    return number if 0 <= number <= _HIGHEST_NUMBER else None
 
 
 def _absolute(path: str | os.PathLike[str]) -> str | None:
     try:
-        return os.path.abspath(os.fsdecode(path))
+        return os.path.abspath(os.fsdecode(path)) if path else None
     except Exception:
         return None
 
@@ -292,8 +307,9 @@ def _read(path: str) -> object:
 
 def _write_private(path: str, content: bytes) -> None:
     """Write a new file with mode 0600; one that cannot be written whole is removed again. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+        with open(descriptor, "wb") as file:
             file.write(content)
     except OSError:
         os.unlink(path)
@@ -312,7 +328,9 @@ class AtomicPath:
         stem, suffix = os.path.splitext(base)
         # The dot and `.tmp` say that this is no checkpoint yet; the suffix stays, because writers choose the format by it.
         # The random part keeps two writers apart, in other containers too.
-        self._temporary = os.path.join(folder, f".{stem[:100]}.{os.urandom(4).hex()}.tmp{suffix}")
+        # A name is 255 bytes at most, and a letter up to four. What is that long after the last dot is no suffix.
+        suffix = suffix if len(suffix) <= 20 else ""
+        self._temporary = os.path.join(folder, f".{stem[:30]}.{os.urandom(4).hex()}.tmp{suffix}")
 
     def __enter__(self) -> str:
         os.makedirs(os.path.dirname(self._target), exist_ok=True)
@@ -347,14 +365,33 @@ class AtomicFolder(AtomicPath):
         if not os.listdir(self._temporary):
             raise FileNotFoundError(2, "nothing was written to the folder that atomic_dir gave", self._temporary)
         _sync_tree(self._temporary)
-        if not os.path.lexists(self._target):
+        if not self._rename() and not _exchange(self._temporary, self._target):
+            self._swap()
+        _sync_folder(os.path.dirname(self._target))
+
+    def _rename(self) -> bool:
+        """Give the folder its name; return False where something stands there, put by another process perhaps."""
+        if os.path.lexists(self._target):
+            return False
+        try:
             os.rename(self._temporary, self._target)
-        elif not _exchange(self._temporary, self._target):
-            aside = f"{self._temporary}.old.tmp"
+        except OSError:
+            if os.path.lexists(self._target):
+                return False
+            raise
+        return True
+
+    def _swap(self) -> None:
+        """Move the old folder out of the way first; it comes back where the new one cannot take its place, or Ctrl-C is pressed."""
+        aside = f"{self._temporary}.old.tmp"
+        try:
             os.rename(self._target, aside)
             os.rename(self._temporary, self._target)
-            _remove(aside)
-        _sync_folder(os.path.dirname(self._target))
+        except BaseException:
+            if os.path.lexists(aside) and not os.path.lexists(self._target):
+                os.rename(aside, self._target)
+            raise
+        _remove(aside)
 
 
 def _exchange(one: str, other: str) -> bool:
@@ -381,9 +418,15 @@ def _sync_tree(path: str) -> None:
     if os.path.isdir(path):
         for folder, _, names in os.walk(path):
             for name in names:
-                _sync(os.path.join(folder, name))
+                _sync_file(os.path.join(folder, name))
             _sync_folder(folder)
     else:
+        _sync_file(path)
+
+
+def _sync_file(path: str) -> None:
+    """Bring a file to the disk. A link is part of its folder; a pipe would hold us up."""
+    if os.path.isfile(path) and not os.path.islink(path):
         _sync(path)
 
 

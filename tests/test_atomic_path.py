@@ -164,6 +164,90 @@ def test_a_folder_without_exchange(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     test_a_folder_is_replaced_whole(tmp_path)
 
 
+def test_a_folder_that_cannot_take_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names cannot be exchanged, and the second rename fails, or Ctrl-C is pressed before it: the old checkpoint is back."""
+    rename = os.rename
+    for error in (OSError(28, "No space left on device"), KeyboardInterrupt()):
+        fill(tmp_path / "step-1", "old")
+        told: list[str] = []
+
+        def failing(one: str, other: str, error: BaseException = error, told: list[str] = told) -> None:
+            told.append(other)
+            if len(told) == 2:
+                raise error
+            rename(one, other)
+
+        monkeypatch.setattr(ckptrun, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(os, "rename", failing)
+        with pytest.raises(type(error)):
+            fill(tmp_path / "step-1", "new")
+        monkeypatch.undo()
+        assert contents(tmp_path / "step-1") == {"old"} and leftovers(tmp_path) == []
+
+
+def test_two_processes_save_one_folder(tmp_path: Path) -> None:
+    """Both at once, again and again, where nothing stands and where something does: whole each time, and no save is refused."""
+    program = f"""
+import importlib.util, os
+spec = importlib.util.spec_from_file_location("ckptrun", {str(MODULE)!r})
+ckptrun = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(ckptrun)
+for number in range(40):
+    with ckptrun.atomic_dir({str(tmp_path)!r} + "/step-%d" % (number // 2)) as path, open(path + "/state", "w") as file:
+        file.write("whole")
+"""
+    processes = [subprocess.Popen([sys.executable, "-I", "-S", "-c", program]) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert [path.read_text() for path in tmp_path.glob("step-*/state")] == ["whole"] * 20
+    assert leftovers(tmp_path) == []
+
+
+def test_what_a_folder_may_hold(tmp_path: Path) -> None:
+    """Links to nothing, and a pipe that nobody writes to, do not hold up or end the save of what stands beside them."""
+    with ckptrun.atomic_dir(tmp_path / "step-1") as path:
+        os.symlink("nowhere", os.path.join(path, "latest"))
+        os.mkfifo(os.path.join(path, "pipe"))
+        with ckptrun.atomic_path(os.path.join(path, "state.bin")) as state:
+            Path(state).write_text("1")
+    assert sorted(os.listdir(tmp_path / "step-1")) == ["latest", "pipe", "state.bin"]
+
+
+def test_names_of_all_kinds(tmp_path: Path) -> None:
+    """As long as a file's name may be, of letters of three bytes each, a long ending, bytes, a dot in front, a link to nothing."""
+    names: list[str | bytes] = ["\u6b65" * 83 + ".pt", "a." + "b" * 250, b"c\xff.pt", ".hidden", "val_loss=0.125"]
+    (tmp_path / "link.pt").symlink_to("new/of-link.pt")
+    for name in [*names, "link.pt"]:
+        full = os.path.join(os.fsencode(tmp_path), os.fsencode(name))
+        for content in ("1", "2"):
+            with ckptrun.atomic_path(full) as path, open(path, "w") as file:  # type: ignore[arg-type]
+                file.write(content)
+        assert Path(os.fsdecode(full)).read_text() == "2"
+    assert (tmp_path / "link.pt").is_symlink() and (tmp_path / "new" / "of-link.pt").read_text() == "2"
+    assert leftovers(tmp_path) == [".hidden"]
+
+
+def test_over_a_folder_and_over_a_file(tmp_path: Path) -> None:
+    """A file over a folder is the training's error, and the folder stays; a folder over a file takes its place."""
+    fill(tmp_path / "step-1", "old")
+    with pytest.raises(IsADirectoryError), ckptrun.atomic_path(tmp_path / "step-1") as path:
+        Path(path).write_text("new")
+    assert contents(tmp_path / "step-1") == {"old"}
+    (tmp_path / "step-2").write_text("a file")
+    fill(tmp_path / "step-2", "new")
+    assert contents(tmp_path / "step-2") == {"new"} and leftovers(tmp_path) == []
+
+
+def test_a_block_within_a_block(tmp_path: Path) -> None:
+    """Of the same name: each is whole when it ends, and an error of the outer one does not take the inner one back."""
+    with pytest.raises(ZeroDivisionError), ckptrun.atomic_path(tmp_path / "a.pt") as outer:
+        Path(outer).write_text("outer")
+        with ckptrun.atomic_path(tmp_path / "a.pt") as inner:
+            Path(inner).write_text("inner")
+        assert (tmp_path / "a.pt").read_text() == "inner"
+        raise ZeroDivisionError
+    assert (tmp_path / "a.pt").read_text() == "inner" and leftovers(tmp_path) == []
+
+
 def test_a_folder_that_was_not_finished(tmp_path: Path) -> None:
     """An exception, or an empty folder: raised, the old checkpoint stands, the temporary is gone."""
     fill(tmp_path / "step-1", "old")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy
 import pytest
 
 import ckptrun
@@ -252,6 +254,174 @@ os._exit(0)
     assert [word.facts["step"] for word in words if word.kind == "progress"] == [1]
 
 
+def test_a_fork_that_trains_speaks_for_itself(tmp_path: Path) -> None:
+    """The parent has looked before: the child, which looks from now on, says so, hears, and tells its last step at its end."""
+    program = """
+import os
+run = ckptrun.current()
+run.progress(1)
+assert not run.checkpoint_requested
+if (pid := os.fork()) == 0:
+    run._look_at = 0.0
+    assert run is ckptrun.current()
+    run.checkpoint_requested
+    run.progress(7)
+    sys.exit(0)
+os.waitpid(pid, 0)
+os.write(1, b"%d" % pid)
+"""
+    done = run_alone(tmp_path / "t", program, **INSIDE, CKPTRUN_MAILBOX=str(tmp_path))
+    words = {(word.pid, word.kind): word.facts for word in mailbox.words(str(tmp_path), 2, 1)}
+    child = int(done.stdout)
+    assert words[child, "ready"]["looks"] is True and words[child, "progress"]["step"] == 7
+    assert {word[0] for word in words} - {child}, "the parent has spoken, too"
+
+
+def test_many_threads_are_one_run(tmp_path: Path) -> None:
+    """All of them get the same object, and say the same at once: no letter is torn, nothing is said on stderr, nothing is left."""
+    program = """
+import threading
+sys.setswitchinterval(1e-6)
+together, runs = threading.Barrier(6), []
+def train():
+    together.wait()
+    runs.append(ckptrun.current())
+    for step in range(60):
+        runs[0].progress(step)
+        runs[0].checkpoint_requested
+        runs[0].saved("ck")
+threads = [threading.Thread(target=train) for _ in range(6)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+assert len(runs) == 6 and len(set(map(id, runs))) == 1
+"""
+    done = run_alone(tmp_path / "t", program, **INSIDE, CKPTRUN_MAILBOX=str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {word.kind for word in mailbox.words(str(tmp_path), 2, 1)} == {"ready", "progress", "saved"}
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_in_a_worker_of_a_loader(tmp_path: Path, method: str) -> None:
+    """A worker may call all of it, and be given the run inside a callback: it hears, and speaks under its own process id."""
+    folder = tmp_path / "t"
+    folder.mkdir()
+    (folder / "loading.py").write_text(
+        "import ckptrun\n"
+        "def load(run, results):\n"
+        "    assert run is ckptrun.current()\n"
+        "    run.progress(5)\n"
+        "    run._look_at = 0.0\n"
+        "    results.put((run.checkpoint_requested, run.chain))\n"
+    )
+    program = f"""
+import multiprocessing, loading
+context = multiprocessing.get_context({method!r})
+results = context.SimpleQueue()
+run = ckptrun.current()
+run.checkpoint_requested
+worker = context.Process(target=loading.load, args=(run, results))
+worker.start()
+sys.stdout.write(str((results.get(), worker.pid)))
+worker.join()
+"""
+    mailbox.ask(str(tmp_path), 2, 1, stop=False, reason="r")
+    done = run_alone(folder, program, **INSIDE, CKPTRUN_MAILBOX=str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    heard, pid = ast.literal_eval(done.stdout)
+    assert heard == (True, "mnist-7")
+    words = {word.kind: word.facts for word in mailbox.words(str(tmp_path), 2, 1) if word.pid == pid}
+    assert words["ready"]["looks"] is True
+
+
+NUMBERS = {
+    "not a number": (float("nan"), None),
+    "infinite": (float("inf"), None),
+    "negative": (-1, None),
+    "of 5000 digits": (10**5000, None),
+    "too high for any counter": (2**63, None),
+    "a float": (3.0, 3),
+    "a text": ("12", 12),
+    "bytes": (b"12", 12),
+    "numpy's integer": (numpy.int64(4), 4),
+    "numpy's float": (numpy.float32(5.0), 5),
+    "numpy's not a number": (numpy.float64("nan"), None),
+    "an array": (numpy.arange(3), None),
+    "a dictionary": ({}, None),
+}
+
+
+@pytest.mark.parametrize("kind", NUMBERS)
+def test_what_is_told_as_a_step(tmp_path: Path, capfd: pytest.CaptureFixture[str], kind: str) -> None:
+    """What counts as a number is told as one; what does not is left out, and nothing is raised or said of the mailbox."""
+    step, told = NUMBERS[kind]
+    run = training(tmp_path, Clock())
+    run.progress(step, step)
+    run.answer(step)
+    (word,) = mailbox.words(str(tmp_path), 2, 1)
+    assert word.facts == {"step": told, "total": told}
+    assert capfd.readouterr().err == ""
+
+
+def test_what_is_told_as_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text, bytes or a Path, also of a file that is missing; a relative one as it is meant where it is said."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "mailbox").mkdir()
+    run = training(tmp_path / "mailbox", Clock())
+
+    def told(path: object) -> object:
+        run.saved(path)  # type: ignore[arg-type]
+        (word,) = mailbox.words(str(tmp_path / "mailbox"), 2, 1)
+        return word.facts["path"]
+
+    assert told("missing.pt") == told(b"missing.pt") == told(Path("missing.pt")) == str(tmp_path / "missing.pt")
+    assert [told(path) for path in (7, None, "")] == [None, None, None]
+    assert told(b"not \xff utf-8") == str(tmp_path / "not \udcff utf-8")
+    os.chdir("elsewhere")
+    assert told("a.pt") == str(tmp_path / "elsewhere" / "a.pt")
+    (tmp_path / "elsewhere").rmdir()
+    assert told("a.pt") is None
+    assert told(tmp_path / "a.pt") == str(tmp_path / "a.pt")
+
+
+def test_where_there_is_no_standard_error(tmp_path: Path) -> None:
+    """It was closed, and a file of the training's has its number: what cannot be written to the mailbox is not said into that."""
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "ckptrun.py").write_bytes(MODULE.read_bytes())
+    program = "import sys, os; sys.path.insert(0, ''); import ckptrun\nfile = open('data', 'wb')\n"
+    program += "assert file.fileno() == 2\nckptrun.current().saved('ck')\nfile.write(b'mine')"
+    command = ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-I", "-S", "-c", program]
+    environment = {**INSIDE, "CKPTRUN_MAILBOX": str(tmp_path / "gone")}
+    subprocess.run(command, cwd=tmp_path / "t", env=environment, check=True)
+    assert (tmp_path / "t" / "data").read_bytes() == b"mine"
+
+
+def test_how_often_it_looks_and_tells(tmp_path: Path) -> None:
+    """A minute of steps of a tenth of a second: sixty looks and a first one, six words of progress and a first one, no more."""
+    program = """
+looks, words = [], []
+def hook(event, args):
+    if event == "open" and str(args[0]).endswith("ask-2-1"):
+        looks.append(args)
+    if event == "os.rename" and args[1].endswith("-progress"):
+        words.append(args)
+now = 0.0
+run = ckptrun.Run(ckptrun.os.environ, lambda: now)
+sys.addaudithook(hook)
+for step in range(600):
+    run.progress(step)
+    run.checkpoint_requested
+    run.stop_requested
+    now += 0.1
+sys.stdout.write(f"{len(looks)} {len(words)}")
+"""
+    (tmp_path / "ask-2-1").write_text("torn: it is read at each look")
+    done = run_alone(tmp_path / "t", program, **INSIDE, CKPTRUN_MAILBOX=str(tmp_path))
+    looks, words = map(int, done.stdout.split())
+    assert 55 <= looks <= 61 and words in (6, 7), done.stderr
+
+
 # --- the module itself
 
 # What the manual's examples take for granted: a model, and how it is loaded and trained.
@@ -297,6 +467,7 @@ IN_3_8 = {
     "errno": {"EACCES", "EINVAL", "ENOTSUP", "EPERM"},
     "shutil": {"rmtree"},
     "ctypes": {"CDLL"},
+    "sys": {"__stderr__"},
 }
 
 

@@ -23,7 +23,7 @@ import sys
 from typing import Any
 
 import ckptrun
-from ckptrun.training.pytorch import Ranks, Vote, random_state, set_random_state
+from ckptrun.training.pytorch import Ranks, ResumableLoader, Vote, random_state, set_random_state
 
 _NAME = re.compile(r"step-(\d{7,})\.ckpt")
 
@@ -55,7 +55,7 @@ class _Checkpoints:
         self._run = ckptrun.current()
         self._ranks = Ranks()  # found anew when the training starts: `torch.distributed` is set up by then
         self._vote = Vote(self._run, self._ranks)
-        self._random: dict[str, Any] | None = None
+        self._of_ranks: list[dict[str, Any]] = []
         self._saved_at = 0
 
     def newest(self) -> str | None:
@@ -85,8 +85,8 @@ class _Checkpoints:
         self._ranks = Ranks()
         self._vote = Vote(self._run, self._ranks)
         self._saved_at = trainer.global_step
-        if self._random is not None and self._ranks.count == 1:
-            set_random_state(self._random)
+        if len(self._of_ranks) == self._ranks.count:
+            self._restore(trainer, self._of_ranks[self._ranks.number])
 
     def on_train_batch_end(self, trainer: Any, pl_module: object, outputs: object, batch: object, batch_idx: int) -> None:
         """Save, and end, where all ranks have agreed on that."""
@@ -104,30 +104,48 @@ class _Checkpoints:
             raise SystemExit(0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what Lightning does not save: the random states."""
-        return {"random": random_state()}
+        """Return what Lightning does not save: each rank's random state, and its place in the data.
+
+        In a checkpoint that another callback saves it is this rank's alone: several ranks do not find theirs in it.
+        """
+        return {"ranks": self._of_ranks or [{"random": random_state()}]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take them back, when the training starts."""
-        self._random = state_dict["random"]
+        """Take it back, when the training starts."""
+        self._of_ranks = state_dict["ranks"]
 
     def _save(self, trainer: Any, name: str) -> None:
         ranks = self._ranks
         atomic = ckptrun.atomic_path(name)
         temporary = ranks.from_first(ranks.first_does(atomic.__enter__))
+        self._of_ranks = ranks.to_first({"random": random_state(), "loaders": [one.state_dict() for one in _loaders(trainer)]})
         failed: BaseException | None = None
         try:
             trainer.save_checkpoint(temporary)
         except Exception as error:
             failed = error
+        self._of_ranks = []
         ranks.all_or_none(failed)
         ranks.first_does(lambda: atomic.__exit__(None, None, None))
         self._saved_at = trainer.global_step
         if ranks.number == 0:
-            for old in self._all()[: -self._keep]:
+            # What is newer than this save belongs to a training that stood here before: it is not ours to remove.
+            ours = [old for old in self._all() if int(_NAME.fullmatch(old)[1]) <= self._saved_at]  # type: ignore[index]
+            for old in ours[: -self._keep]:
                 os.unlink(os.path.join(self.folder, old))
+
+    def _restore(self, trainer: Any, own: dict[str, Any]) -> None:
+        """Set this rank's own states: Lightning has given every rank the first one's place in the data."""
+        for loader, state in zip(_loaders(trainer), own.get("loaders", [])):  # noqa: B905  # Python 3.8 knows no `strict`
+            loader.load_state_dict(state)
+        set_random_state(own["random"])
 
     def _all(self) -> list[str]:
         names = os.listdir(self.folder) if os.path.isdir(self.folder) else []
         found = (match for name in names if (match := _NAME.fullmatch(name)))
         return [match[0] for match in sorted(found, key=lambda match: int(match[1]))]
+
+
+def _loaders(trainer: Any) -> list[ResumableLoader]:
+    loaders = getattr(trainer.fit_loop._combined_loader, "flattened", [])
+    return [one for one in loaders if isinstance(one, ResumableLoader)]

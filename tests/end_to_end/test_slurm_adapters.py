@@ -93,28 +93,34 @@ def test_tensorflow(jobs: Jobs, tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.framework(1)
-def test_four_ranks_on_two_nodes(jobs: Jobs) -> None:
-    """`srun` with two tasks on each of two nodes: all four stop at one step, with one checkpoint, and go on from it."""
+@pytest.mark.parametrize("kind", ["--fixed-buckets", "--sharded"])
+def test_four_ranks_on_two_nodes(jobs: Jobs, kind: str) -> None:
+    """`srun` with two tasks on each of two nodes: all four stop at one step, with one checkpoint, and go on from it.
+
+    They end with the weights of a job of the same shape that nobody interrupts, to the bit.
+    """
     program = f"{PROGRAMS}/exact_ranks.py"
     where = "MASTER_ADDR=127.0.0.1 GLOO_SOCKET_IFNAME=lo OMP_NUM_THREADS=1"
     before = f"export {where} MASTER_PORT=$((20000 + SLURM_JOB_ID % 9000))\n"
-    command = f"exec ckptrun --checkpoint checkpoints --time-limit 60s srun python {program} checkpoints 100 0.1"
     nodes = ("--nodes=2", "--ntasks=4", "--ntasks-per-node=2", "--mem=4000")
+    line = f"exec srun python {program} alone 100 0 {kind}"
+    alone = jobs.script(line, *nodes, "--output=alone.txt", name="alone.sh", before=before)
+    jobs.after(jobs.submit(alone))
+    command = f"exec ckptrun --checkpoint checkpoints --time-limit 60s srun python {program} checkpoints 100 0.1 {kind}"
     jobs.submit(jobs.script(command, *nodes, before=before))
     for link in (1, 2):
-        jobs.until_line(r"^rank 0 from step \d+$(.|\n)*" * link, limit_s=280)
+        jobs.until_line(r"^rank 0 trains$" if link == 1 else r"^rank 0 from step [1-9]", limit_s=280)
         jobs.run("scancel", "-b", "-s", "USR1", jobs.jobs()[link - 1])
         jobs.until_event("started", link + 1, limit_s=280)
     outcomes = jobs.until_over(limit_s=400)
     assert outcomes == ["continued"] * (len(outcomes) - 1) + ["complete"], jobs.story()
-    found = jobs
-    stops = re.findall(r"^rank (\d) stopped at step (\d+)$", found.log(), re.MULTILINE)
-    assert len(stops) >= 8 and len(stops) % 4 == 0, found.story()
+    stops = re.findall(r"^rank (\d) stopped at step (\d+)$", jobs.log(), re.MULTILINE)
+    assert len(stops) >= 8 and len(stops) % 4 == 0, jobs.story()
     for place in range(0, len(stops), 4):
         four = stops[place : place + 4]
         assert {rank for rank, _ in four} == set("0123") and len({step for _, step in four}) == 1, four
-        assert found.log().count(f"from step {four[0][1]}\n") == 4
-    assert (found.folder / "checkpoints.final").exists()
+        assert jobs.log().count(f"from step {four[0][1]}\n") == 4
+    assert (jobs.folder / "checkpoints.final").read_text() == (jobs.folder / "alone.final").read_text()
 
 
 def test_save_now_behind_relays(jobs: Jobs) -> None:

@@ -1,6 +1,7 @@
 """A PyTorch training on all ranks of torchrun or srun that resumes exactly: `exact_ranks.py FOLDER STEPS SECONDS_A_STEP`.
 
-`--sharded`: FSDP instead of DDP. `--slow RANK STEP SECONDS`: that rank takes so long over that step. `--mailboxes FOLDER`: each
+`--sharded`: FSDP instead of DDP. `--fixed-buckets`: DDP adds gradients in the same order in every step, on more than two ranks too.
+`--every STEPS`: save after so many. `--slow RANK STEP SECONDS`: that rank takes so long over that step. `--mailboxes FOLDER`: each
 rank has a mailbox of its own, FOLDER/RANK, so that one alone can be asked. The first rank writes the weights to FOLDER.final.
 """
 
@@ -15,6 +16,8 @@ parser.add_argument("folder")
 parser.add_argument("steps", type=int)
 parser.add_argument("seconds", type=float)
 parser.add_argument("--sharded", action="store_true")
+parser.add_argument("--fixed-buckets", action="store_true")
+parser.add_argument("--every", type=int, default=0)
 parser.add_argument("--slow", nargs=3, type=float, default=(-1, -1, 0))
 parser.add_argument("--mailboxes")
 options = parser.parse_args()
@@ -52,14 +55,15 @@ if options.sharded:
 
     fully_shard(model, mesh=init_device_mesh("cpu", (dist.get_world_size(),)))
 else:
-    model = DistributedDataParallel(model)
+    model = DistributedDataParallel(model, find_unused_parameters=options.fixed_buckets)
 torch.manual_seed(100 + rank)  # each rank drops out others
 optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
 scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 50)
 rows = torch.randn(256, 20, generator=torch.Generator().manual_seed(1))
 data = TensorDataset(rows, (rows.sum(dim=1) > 0).long())
 loader = ResumableLoader(DataLoader(data, batch_size=8, sampler=DistributedSampler(data)))
-checkpoints = Checkpoints(options.folder, model=model, optimizer=optimizer, scheduler=scheduler, loader=loader)
+parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "loader": loader}
+checkpoints = Checkpoints(options.folder, every=options.every, **parts)
 
 say(f"rank {rank} from step {checkpoints.resume()}")
 while checkpoints.steps < options.steps:

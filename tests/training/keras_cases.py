@@ -9,6 +9,7 @@ import json
 import os
 import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ class Asks(keras.callbacks.Callback):  # type: ignore[misc]
         self.run, self.left = run, after
 
     def on_train_batch_end(self, batch: int, logs: object = None) -> None:
-        """Count down; the adapter comes after us."""
+        """Count down, and draw from the general generators; the adapter comes after us."""
+        random.random(), numpy.random.rand()
         if self.left is not None:
             self.left -= 1
             if self.left == 0:
@@ -59,7 +61,17 @@ DATA = {
 }
 
 
-def start(folder: Path, data: str, after: int | None, dropout: bool, optimizer: str = "adam") -> tuple[Any, Any]:
+def adam() -> Any:
+    """Return an optimizer whose learning rate falls with its steps."""
+    return keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.01, 5, 0.7))
+
+
+def scaled() -> Any:
+    """Return an optimizer whose gradients are scaled, by more each few steps."""
+    return keras.mixed_precision.LossScaleOptimizer(adam(), initial_scale=8.0, dynamic_growth_steps=4)
+
+
+def start(folder: Path, data: str, after: int | None, dropout: bool, optimizer: Callable[[], Any] = adam) -> tuple[Any, Any]:
     """Run one start: build the model anew, resume, train to the end or for so many batches; return model and callback."""
     ckptrun._current = ckptrun.Run({})
     keras.backend.clear_session()
@@ -68,7 +80,7 @@ def start(folder: Path, data: str, after: int | None, dropout: bool, optimizer: 
     layers += [keras.layers.Dropout(0.4)] if dropout else []
     model = keras.Sequential([keras.Input((6,)), *layers, keras.layers.Dense(2)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer, loss, metrics=["accuracy"])
+    model.compile(optimizer(), loss, metrics=["accuracy"])
     checkpoints = checkpoints_in(str(folder))
     x, y = DATA[data]()
     options = {"batch_size": 6, "seed": 9} if y is not None else {}
@@ -83,13 +95,13 @@ def state(model: Any) -> list[Any]:
     return [one.numpy().tolist() for one in (*model.variables, *optimizer)] + [random.random(), numpy.random.rand()]
 
 
-def same(folder: Path, data: str, dropout: bool) -> bool:
+def same(folder: Path, data: str, dropout: bool, optimizer: Callable[[], Any] = adam) -> bool:
     """Return whether a training that was stopped in each epoch, and at its end, ends as one that was not."""
-    expected = state(start(folder / "whole", data, None, dropout)[0])
+    expected = state(start(folder / "whole", data, None, dropout, optimizer)[0])
     for after in (1, 3, 3, 7, 1, 5):  # at batch 1, 4, 7, 14, 15, 20
-        model, checkpoints = start(folder / "parts", data, after, dropout)
+        model, checkpoints = start(folder / "parts", data, after, dropout, optimizer)
         assert checkpoints.stopped, checkpoints.steps
-    model, checkpoints = start(folder / "parts", data, None, dropout)
+    model, checkpoints = start(folder / "parts", data, None, dropout, optimizer)
     assert not checkpoints.stopped and checkpoints.steps == EPOCHS * BATCHES, checkpoints.steps
     names = sorted(path.name for path in (folder / "parts").iterdir())
     assert names == ["step-0000020.npz", "step-0000021.npz"], names
@@ -100,7 +112,7 @@ def another_model(folder: Path) -> bool:
     """Return whether a checkpoint of another optimizer is refused."""
     start(folder, "arrays", 2, dropout=False)
     try:
-        start(folder, "arrays", None, dropout=False, optimizer="sgd")
+        start(folder, "arrays", None, dropout=False, optimizer=keras.optimizers.SGD)
     except ValueError as error:
         return "is of another model" in str(error)
     return False
@@ -127,7 +139,7 @@ def main() -> None:
         if "all" in sys.argv:
             found["dropout of Keras 2"] = same(folder / "legacy", "arrays", dropout=True)
         keras.backend.experimental.enable_tf_random_generator()
-    found["arrays, dropout"] = same(folder / "dropout", "arrays", dropout=True)
+    found["arrays, dropout, scaled"] = same(folder / "dropout", "arrays", dropout=True, optimizer=scaled)
     found["another model"] = another_model(folder / "other")
     found["as a callback"] = as_a_callback(folder / "callback")
     print("CASES", json.dumps(found))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.checkpoints.foreign import PACKAGES
+from tests.end_to_end.harness import PROGRAMS, Ckptrun
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -50,3 +53,40 @@ def test_lightning(packages: dict[str, str], tmp_path: Path) -> None:
 def test_hugging_face(packages: dict[str, str], tmp_path: Path) -> None:
     """Model, optimizer, scheduler, random states and the place in the epoch, as the Trainer saves and restores them."""
     assert cases("huggingface", tmp_path, packages["transformers"]) == {"all": True}
+
+
+# Lightning starts its second process by itself; the Trainer is started by torchrun.
+STARTS = {
+    "lightning": (sys.executable,),
+    "transformers": (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("name", "program"), [("lightning", "lightning_ranks.py"), ("transformers", "huggingface_ranks.py")], ids=STARTS
+)
+def test_a_chain_of_two_ranks(ckptrun: Ckptrun, packages: dict[str, str], name: str, program: str) -> None:
+    """Asked twice: both ranks stop at one step, with one checkpoint, and end with the weights of an uninterrupted run, to the bit.
+
+    Each rank drops out others.
+    """
+    own = {"PYTHONPATH": f"{packages[name]}:{ROOT}", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    ckptrun.environment = {**ckptrun.environment, **own, "CKPTRUN_HOME": str(ckptrun.home)}
+    command = [*STARTS[name], str(PROGRAMS / program)]
+    subprocess.run([*command, "alone", "60", "0"], cwd=ckptrun.folder, env={**os.environ, **own}, check=True)
+    running = ckptrun.start("--time-limit", "280s", "--checkpoint", "ck", "--", *command, "ck", "60", "0.2")
+    for first in ("0", "[1-9]"):
+        for _ in range(2):
+            running.until(rf"^rank \d from step {first}")
+        running.send(signal.SIGUSR1)
+        for _ in range(2):
+            running.until(r"stopped at step")
+    output = running.end(code=0)
+    assert ckptrun.outcomes() == ["continued", "continued", "complete"], output
+    stops = re.findall(r"^rank (\d) stopped at step (\d+)$", output, re.MULTILINE)
+    assert sorted(rank for rank, _ in stops) == ["0", "0", "1", "1"]
+    assert [stops[0][1], stops[2][1]] == [stops[1][1], stops[3][1]] and int(stops[0][1]) < int(stops[2][1]) < 60, stops
+    assert len([path for path in (ckptrun.folder / "ck").iterdir() if re.search(r"-\d+", path.name)]) == 2
+    assert (ckptrun.folder / "ck.final").read_text() == (ckptrun.folder / "alone.final").read_text()

@@ -29,7 +29,7 @@ def test_keras_2(tmp_path: Path) -> None:
     The order of arrays is the adapter's, that of a dataset its own; dropout is restored with TensorFlow's generators.
     """
     found = cases(tmp_path)
-    assert found == dict.fromkeys(("dataset", "arrays, dropout", "another model", "as a callback"), True)
+    assert found == dict.fromkeys(("dataset", "arrays, dropout, scaled", "another model", "as a callback"), True)
 
 
 @pytest.mark.long
