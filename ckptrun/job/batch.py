@@ -44,8 +44,14 @@ SILENT_S = 20.0
 # What is left before Slurm's own end for writing the end turn.
 LAST_S = 2.0
 WITHOUT_END_S = 600.0
+TOO_LATE = Reason(Course.GO_ON, "it waited for the end of the last start until its checkpoint time", taken_away=True)
 STOPPED = Reason(Course.STOP, "`ckptrun chain stop` said so")
 _SUBMISSIONS = 3
+
+
+def _untrained(found: Reason) -> End:
+    """Return the end of a start that never came to its training, for this reason."""
+    return asked_for(End(Status(None, TERM), new_checkpoint=True), found, ours=True)
 
 
 class BatchLink(JobDesk):
@@ -68,7 +74,7 @@ class BatchLink(JobDesk):
         crew: Crew | None = None,
     ) -> None:
         super().__init__(here, errands, settings.proctrack)
-        where = Where(here.node, str(here.job), record.restarts, here.batch_shell)
+        where = Where(here.node, str(here.job), record.restarts, here.batch_shell, max(verdict.attempt, record.restarts + 1))
         self._plan, self._folder, self._record = plan, folder, record
         self._same, self._script, self._settings, self._verdict = same, script, settings, verdict
         self._crew = crew
@@ -112,18 +118,24 @@ class BatchLink(JobDesk):
         self._handing.turn = link.last_turn
         if already is not None:
             return link.close(already, None).exit_code
+        self._prepare()
         over: list[None] = []
         self._errands.begin(self._wait_for_the_last(), over.append)
         self._errands.wait_until(lambda: bool(over) or TERM in self._late, self._handlers, self._note_late)
         if TERM in self._late:
             return self._ended_before_the_training()
-        resumption = link.find_resumption()
+        if link.is_replaced():  # while it waited: who came after it waits for a training that has looked, not for one that begins
+            raise TurnTaken(f"link {link.number} of {self._folder.id} was replaced while it waited")
+        if self._verdict.fence is not None:
+            link.started_at = time.monotonic()  # `--time-limit` is a training's; the job's own end does not wait
         link_times = link.times(self._end_at())
+        if self._verdict.fence is not None and link_times is not None and time.monotonic() >= link_times.ask_at:
+            return self._too_late_to_train()
+        resumption = link.find_resumption()
         fields = self._record.fields
         logs = {"log": fields.get("StdOut"), "error_log": fields.get("StdErr")}
         link.say_start(resumption, link_times, job=str(self._here.job), kill_wait_s=self._settings.kill_wait_s, **logs)
         self._say_what_is_missing()
-        self._prepare()
         self._look_ahead()
         # A job that does not come back by itself after a preemption or a lost node has nothing else to go on with.
         if (self._plan.successor or ("checkpoint" if self._record.requeue else "start")) == "start":
@@ -157,9 +169,19 @@ class BatchLink(JobDesk):
         self._late.clear()
         found = self._meaning(self._ask_now())
         self._note_reason(found)
-        end = asked_for(End(Status(None, TERM), new_checkpoint=True), found, ours=True)
-        decision = self._settle(self._link.decide(end))
+        decision = self._settle(self._link.decide(_untrained(found)))
+        self._handing.files.clear_away()
         return self._link.close(decision, None, turn=protocol.takes_end_turn(decision.outcome)).exit_code
+
+    def _too_late_to_train(self) -> int:
+        """Hand over at once, having waited until the job's own checkpoint time for the end of the last start."""
+        messages.say("the wait has taken the time until the checkpoint time: nothing is started, the next job goes on")
+        decision = self._settle(self._link.decide(_untrained(TOO_LATE)))
+        if TERM in self._late:
+            return self._ended_before_the_training()
+        self._handing.files.clear_away()
+        # As one that trained: nothing that it has waited for is at work any more.
+        return self._link.close(decision, None, turn=protocol.takes_end_turn(decision.outcome), waited=True).exit_code
 
     def _stopped(self) -> Decision | None:
         return Decision(Outcome.STOPPED, False, 75, STOPPED.sentence) if stop_mark(self._folder) is not None else None
@@ -259,7 +281,7 @@ class BatchLink(JobDesk):
         def told(record: JobRecord | None) -> None:
             if record is None:
                 return
-            if not record.at_work or record.restarts != self._record.restarts:
+            if not protocol.is_ours(record, self._record.restarts, self._here.node):
                 lost()
                 return
             before = self._end_at()
