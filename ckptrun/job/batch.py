@@ -42,6 +42,12 @@ from ckptrun.words import Course, Outcome, Reason, Status
 # How long a signal of Slurm's may be behind the end of a training that heard its own (steps hear before the batch shell).
 SIGNAL_BEHIND_S, SIGNAL_BEHIND_SUCCESS_S = 2.0, 0.25
 SILENT_S = 20.0
+TOO_LATE = Reason(Course.GO_ON, "it waited for the end of the last start until its checkpoint time", taken_away=True)
+
+
+def _untrained(found: Reason) -> End:
+    """Return the end of a start that never came to its training, for this reason."""
+    return asked_for(End(Status(None, TERM), new_checkpoint=True), found, ours=True)
 
 
 class BatchLink(JobDesk):
@@ -64,7 +70,7 @@ class BatchLink(JobDesk):
         crew: Crew | None = None,
     ) -> None:
         super().__init__(here, errands, settings.proctrack)
-        where = Where(here.node, str(here.job), record.restarts, here.batch_shell)
+        where = Where(here.node, str(here.job), record.restarts, here.batch_shell, max(verdict.attempt, record.restarts + 1))
         self._plan, self._folder, self._record = plan, folder, record
         self._same, self._script, self._settings, self._verdict = same, script, settings, verdict
         self._crew = crew
@@ -111,18 +117,24 @@ class BatchLink(JobDesk):
         self._handing.turn = link.last_turn
         if already is not None:
             return link.close(already, None).exit_code
+        self._prepare()
         over: list[None] = []
         self._errands.begin(self._wait_for_the_last(), over.append)
         self._interlude.wait_whatever_comes(lambda: bool(over) or self._interlude.termed)
         if self._interlude.termed:
             return self._ended_before_the_training()
-        resumption = link.find_resumption()
+        if link.is_replaced():  # while it waited: who came after it waits for a training that has looked, not for one that begins
+            raise TurnTaken(f"link {link.number} of {self._folder.id} was replaced while it waited")
+        if self._verdict.fence is not None:
+            link.started_at = time.monotonic()  # `--time-limit` is a training's; the job's own end does not wait
         link_times = self._times()
+        if self._verdict.fence is not None and link_times is not None and time.monotonic() >= link_times.ask_at:
+            return self._too_late_to_train()
+        resumption = link.find_resumption()
         fields = self._record.fields
         logs = {"log": fields.get("StdOut"), "error_log": fields.get("StdErr")}
         link.say_start(resumption, link_times, job=str(self._here.job), kill_wait_s=self._settings.kill_wait_s, **logs)
         self._say_what_is_missing()
-        self._prepare()
         self._look_ahead()
         self._errands.begin(foresight.window_ahead(self._record, time.time()), self._window_found)
         # A job that does not come back by itself after a preemption or a lost node has nothing else to go on with.
@@ -157,9 +169,19 @@ class BatchLink(JobDesk):
         self._interlude.late.clear()
         found = self._meaning(self._ask_now())
         self._note_reason(found)
-        end = asked_for(End(Status(None, TERM), new_checkpoint=True), found, ours=True)
-        decision = self._settling.settle(self._link.decide(end))
+        decision = self._settling.settle(self._link.decide(_untrained(found)))
+        self._handing.files.clear_away()
         return self._link.close(decision, None, turn=protocol.takes_end_turn(decision.outcome)).exit_code
+
+    def _too_late_to_train(self) -> int:
+        """Hand over at once, having waited until the job's own checkpoint time for the end of the last start."""
+        messages.say("the wait has taken the time until the checkpoint time: nothing is started, the next job goes on")
+        decision = self._settling.settle(self._link.decide(_untrained(TOO_LATE)))
+        if self._interlude.termed:
+            return self._ended_before_the_training()
+        self._handing.files.clear_away()
+        # As one that trained: nothing that it has waited for is at work any more.
+        return self._link.close(decision, None, turn=protocol.takes_end_turn(decision.outcome), waited=True).exit_code
 
     def _end_at(self) -> float | None:
         limits = [self._interlude.job_ends_at] if self._interlude.job_ends_at is not None else []
@@ -290,7 +312,7 @@ class BatchLink(JobDesk):
         def told(record: JobRecord | None) -> None:
             if record is None:
                 return
-            if not record.at_work or record.restarts != self._record.restarts:
+            if not protocol.is_ours(record, self._record.restarts, self._here.node):
                 lost()
                 return
             self._errands.begin(foresight.window_ahead(record, time.time()), self._window_found)

@@ -68,6 +68,7 @@ class Handing:
         return Office(
             self._here.job,
             self._record.restarts,
+            self._here.node,
             self.files,
             self._same.same,
             self._same.environment,

@@ -38,7 +38,7 @@ _OTHERS_UPDATE_S, _UPDATES = 0.5, 12
 
 
 class Office(NamedTuple):
-    """Who hands over, and what: our job and its restart count, the successor's files, how the same job is submitted again.
+    """Who hands over, and what: our job, restart count and node, the successor's files, how the same job is submitted again.
 
     `bare` is the job id that an array task has of its own. `over` says whether the training has ended: then nothing is gained by
     waiting for room. `wanted`: whether there is to be a successor still.
@@ -46,6 +46,7 @@ class Office(NamedTuple):
 
     job: JobId
     restart: int
+    node: str
     files: LinkFiles
     same: Same
     own_environment: Mapping[str, str]
@@ -173,14 +174,14 @@ def submission(office: Office) -> commands.Call:
     return commands.submit(tuple(options), office.files.script, same.arguments, variables, same.directory)
 
 
-def _job_is(rule: Callable[[JobRecord | None, int], bool], office: Office) -> Procedure[bool | None]:
+def _job_is(rule: Callable[[JobRecord | None, int, str], bool], office: Office) -> Procedure[bool | None]:
     """Return what a rule says of the controller's record of this job; None where it does not answer."""
     said = yield commands.show_job(office.job)
     assert said is not None
     record = parse.job_record(said.out) if said.code == 0 else None
     if record is None and parse.silent(said.code, said.err):
         return None
-    return rule(record, office.restart)
+    return rule(record, office.restart, office.node)
 
 
 def _look_twice(office: Office) -> Procedure[Result | None]:

@@ -61,7 +61,10 @@ class Fence(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """Whether to train. With `go` the start takes the turn behind `after`, and waits behind a `fence`. Else exit, and why."""
+    """Whether to train. With `go` the start takes the turn behind `after`, and waits behind a `fence`. Else exit, and why.
+
+    `attempt` counts the starts of a link by one job.
+    """
 
     go: bool
     why: str = ""
@@ -69,6 +72,7 @@ class Verdict(NamedTuple):
     after: int = 0
     fence: Fence | None = None
     predecessor: Predecessor | None = None
+    attempt: int = 1
 
 
 class Ask(Enum):
@@ -94,6 +98,8 @@ class Evidence(NamedTuple):
     """What a start knows: itself, the chain's turns, and the job that was `noted` for its link. What was not asked yet is None.
 
     `base` is the turn that its submitter had taken, 0 for none. `predecessor` is a job's state, empty where nobody knows it.
+    `batch_shell`: it is the process that the job's script became, of which a run of the job has one, on the node on which the
+    controller says that the job runs.
     """
 
     chain: str
@@ -107,6 +113,7 @@ class Evidence(NamedTuple):
     siblings: tuple[Queued, ...] | None = None
     following: Following | None = None
     predecessor: str | None = None
+    batch_shell: bool = False
 
 
 def judge(evidence: Evidence) -> Verdict | Ask:
@@ -171,7 +178,7 @@ def _number(job: str) -> int:
 
 def _judge_requeued(evidence: Evidence, last: Turn) -> Verdict | Ask:
     """A later attempt of a job looks forward: how it ended before, and whether its successor lives."""
-    if int(last.facts.get("restart", 0)) >= evidence.restart:
+    if not _is_another_run(evidence, last):
         return Verdict(
             False,
             f"job {last.facts.get('job')} has run ckptrun for chain {evidence.chain} already, and one ckptrun leads a job. Put "
@@ -188,7 +195,18 @@ def _judge_requeued(evidence: Evidence, last: Turn) -> Verdict | Ask:
     if _is_gone(evidence.following):
         gone = "the successor of this link was submitted and is not in the queue any more"
         return Verdict(False, f"{gone}. {_resume(evidence)}")
-    return Verdict(True, after=last_number(evidence.turns), fence=fence(evidence))
+    attempt = max(int(last.facts.get("attempt", 1)), evidence.restart) + 1
+    return Verdict(True, after=last_number(evidence.turns), fence=fence(evidence), attempt=attempt)
+
+
+def _is_another_run(evidence: Evidence, last: Turn) -> bool:
+    """Return whether the job runs again since its last start, so that we are no second ckptrun beside the one that took it.
+
+    Slurm counts its restarts, but for one of which the controller has forgotten that it had begun: the script that becomes
+    ckptrun a second time says so then.
+    """
+    counted = evidence.restart > int(last.facts.get("restart", 0))
+    return counted or bool(evidence.batch_shell and last.facts.get("batch_shell"))
 
 
 def _is_gone(following: Following) -> bool:
@@ -292,19 +310,24 @@ class Result(NamedTuple):
     lines: tuple[Queued, ...] = ()
 
 
-def is_ours(record: JobRecord | None, restart: int) -> bool:
-    """Return whether a job is still the one that we run in. `record` is None for one that the controller does not know."""
-    return record is not None and record.at_work and record.restarts == restart
+def is_ours(record: JobRecord | None, restart: int, node: str) -> bool:
+    """Return whether a job is still the one that we run in, on this node. `record` is None where the controller knows of none."""
+    return record is not None and record.at_work and record.restarts == restart and runs_on(record, node)
 
 
-def may_go_on(record: JobRecord | None, restart: int) -> bool:
+def runs_on(record: JobRecord, node: str) -> bool:
+    """Return whether a job's script runs on this node. A controller that has forgotten a start begins it again on another."""
+    return record.fields.get("BatchHost", node) == node
+
+
+def may_go_on(record: JobRecord | None, restart: int, node: str) -> bool:
     """Return whether our job may be followed or requeued: it is ours, and it is not being cancelled.
 
     On a node that Slurm has lost nobody hears a cancel; and Slurm requeues a cancelled job as willingly as another.
     """
-    return (
-        is_ours(record, restart) and record is not None and (record.state != "COMPLETING" or of_record(record, restart) is not None)
-    )
+    if record is None or not is_ours(record, restart, node):
+        return False
+    return record.state != "COMPLETING" or of_record(record, restart) is not None
 
 
 def successor_in(found: Sequence[Queued]) -> Result:

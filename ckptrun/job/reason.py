@@ -26,7 +26,8 @@ def of_term(record: JobRecord | None, own_restarts: int) -> Reason:
 
 def of_record(record: JobRecord, own_restarts: int) -> Reason | None:
     """Return what Slurm is doing with a job, None where nothing (or a cancel, which leaves no other trace than COMPLETING)."""
-    if record.restarts > own_restarts:
+    # It waits, and was not requeued: a controller that came back has forgotten that it had begun.
+    if record.restarts > own_restarts or record.state == "PENDING":
         return Reason(Course.REQUEUE, "Slurm requeues this job", taken_away=True)
     if record.reason == "TimeLimit" or record.state == "TIMEOUT":
         return Reason(Course.GO_ON, "the job's time limit is over")

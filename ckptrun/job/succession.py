@@ -91,6 +91,7 @@ def judge(place: Place, here: Here, base: int) -> Procedure[Verdict]:
         turns = Turns(folder.turns).read()
     noted = LinkFiles(folder, place.link).job
     evidence = Evidence(folder.id, place.link, str(here.job), place.record.restarts, here.node, base, turns, noted)
+    evidence = evidence._replace(batch_shell=here.batch_shell and protocol.runs_on(place.record, here.node))
     while isinstance(found := protocol.judge(evidence), Ask):
         evidence = yield from _asked(found, folder, evidence)
     return found

@@ -38,12 +38,13 @@ LEFTOVER_TERM_S = 5.0
 
 
 class Where(NamedTuple):
-    """Where a link runs: outside Slurm `job` is None; `node` is Slurm's name for it inside."""
+    """Where a link runs: outside Slurm `job` is None; `node` is Slurm's name for it inside. `attempt` counts its starts."""
 
     node: str
     job: str | None = None
     restart: int = 0
     batch_shell: bool = False
+    attempt: int = 1
 
 
 class Ran(NamedTuple):
@@ -64,7 +65,7 @@ class OneLink:
 
     def __init__(self, plan: Plan, folder: ChainFolder, handlers: Handlers, number: int, where: Where, last_turn: int) -> None:
         self.plan, self.folder, self.handlers, self.number, self.where = plan, folder, handlers, number, where
-        self.attempt = where.restart + 1
+        self.attempt = where.attempt
         self.turns = Turns(folder.turns)
         self.history = History(folder.events, messages.say)
         self.post = Post(folder.mailbox, number, self.attempt)
@@ -293,14 +294,19 @@ class OneLink:
 
     # --- the end
 
-    def close(self, decision: Decision, ran: Ran | None, *, silent: bool = False, turn: bool = True) -> Decision:
-        """Record the end of the link and take its turn (a link that is replaced, or cannot know how it ends, takes none)."""
+    def close(
+        self, decision: Decision, ran: Ran | None, *, silent: bool = False, turn: bool = True, waited: bool = False
+    ) -> Decision:
+        """Record the end of the link and take its turn (a link that is replaced, or cannot know how it ends, takes none).
+
+        `waited`: it did not train, but all that it had to wait for is over.
+        """
         if turn and self.is_replaced():
             raise TurnTaken(f"link {self.number} of {self.folder.id} was replaced: it writes nothing")
         self.outcome = decision.outcome
         self._record_end(decision, ran)
         if turn:
-            self._end_turn(decision.outcome, trained=ran is not None)
+            self._end_turn(decision.outcome, trained=ran is not None or waited)
         if not silent:
             messages.say(self._last_line(decision, ran.seconds if ran else 0.0))
         if turn and self.plan.on_end is not None:

@@ -48,6 +48,63 @@ def test_a_turn_that_comes_between_judging_and_starting_is_judged_again(jobs: Jo
     assert [turn.kind for turn in trials.turns(jobs)][:4] == ["start", "end", "term", "start"]
 
 
+def behind_a_fence(jobs: Jobs, options: str, *words: str) -> str:
+    """Submit a chain whose first link, by its ledger, was started on a node that is lost; return the job that waits for its end."""
+    line = jobs.counter(5000, 0.1, "--hear USR1 --tell", options=f"--successor start {options}")
+    jobs.submit(jobs.script(line, "--no-requeue", *words))
+    jobs.until_line("^step 3$")
+    second = str(jobs.until_event("submitted")[0]["job"])
+    jobs.run("python", "-c", _ANOTHER_NODE)
+    jobs.until_line("waiting until nothing of it can be at work any more")
+    return second
+
+
+_ANOTHER_NODE = """
+import glob
+from ckptrun.chain.turns import Turns
+turns = Turns(glob.glob("state/chains/*/turns")[0])
+last = turns.read()[-1]
+turns.take("start", last.facts | {"node": "elsewhere", "boot_id": "another"}, after=last.number)
+"""
+
+
+def test_a_time_limit_that_is_shorter_than_the_fence(jobs: Jobs) -> None:
+    """`--time-limit` begins when the wait is over: the link that waited has its time, and is asked at its end."""
+    behind_a_fence(jobs, "--time-limit 8s --margin 4s")
+    started = jobs.until_event("started", 2)[1]
+    assert started["ask_at"] - _at(started) > 3.0, "the whole limit is before it"
+    jobs.run("ckptrun", "chain", "stop")
+    assert jobs.until_over()[-1] == "stopped"
+
+
+def test_a_fence_that_takes_the_time_until_the_ask(jobs: Jobs) -> None:
+    """The job itself ends too soon after the wait: it hands over, and starts nothing; the next one waits for nobody any more."""
+    second = behind_a_fence(jobs, "--margin 55s", "--time=1")
+    jobs.until(lambda: any(event["link"] == 2 for event in jobs.events("ended")) or None)
+    ended = next(event for event in jobs.events("ended") if event["link"] == 2)
+    assert (ended["outcome"], "until its checkpoint time" in ended["reason"]) == ("continued", True)
+    jobs.until(lambda: any(event["link"] == 3 for event in jobs.events("child_started")) or None)
+    assert [event["link"] for event in jobs.events("child_started")] == [1, 3]
+    log = (jobs.folder / f"count_{second}.out").read_text()
+    assert "nothing is started, the next job goes on" in log and "\nfrom " not in log
+    third = next(path for path in jobs.folder.glob("*.out") if "link 3 of" in path.read_text())
+    assert "waiting until nothing of it" not in third.read_text()
+    jobs.run("ckptrun", "chain", "stop")
+    assert jobs.until_over()[-1] == "stopped"
+
+
+def test_a_link_that_is_told_to_go_on_while_it_waits(jobs: Jobs) -> None:
+    """A person's SIGTERM, like the limit's: the next job is submitted all the same."""
+    second = behind_a_fence(jobs, "")
+    jobs.run("scancel", "-b", "-s", "TERM", second)
+    jobs.until(lambda: any(event["link"] == 2 for event in jobs.events("ended")) or None)
+    assert [event["outcome"] for event in jobs.events("ended") if event["link"] == 2] == ["continued"]
+    assert [event["successor"] for event in jobs.events("submitted")] == [2, 3]
+    jobs.run("ckptrun", "chain", "stop", "--now")
+    for job in jobs.queue():
+        jobs.after(job)
+
+
 @pytest.mark.long
 def test_a_lost_node_whose_processes_live_on(own_lab: Lab, own_jobs: Jobs) -> None:
     """Its slurmd alone is killed: its training stops within the fencing time, for which its replacement waits."""

@@ -37,7 +37,7 @@ def _office(path: Path) -> Office:
     files = LinkFiles(ChainFolder(str(path / "chains" / "c")), 2)
     files.prepare("#!/bin/bash\n")
     same = Same(("--job-name=x",), ("two words",), str(path))
-    return Office(JobId(5), 0, files, same, {"HOME": "/"}, 1, lambda: False, lambda _text: None)
+    return Office(JobId(5), 0, "n1", files, same, {"HOME": "/"}, 1, lambda: False, lambda _text: None)
 
 
 def queue(office: Office, *lines: str) -> Said:

@@ -28,7 +28,7 @@ def judged(evidence: Evidence) -> Verdict:
 
 def record(state: str, reason: str = "None", restarts: int = 0) -> JobRecord:
     """Return what the controller says of our job."""
-    return JobRecord(state, reason, restarts, None, None, None, True, True, "/job.sh", "/", {})
+    return JobRecord(state, reason, restarts, None, None, None, True, True, "/job.sh", "/", {"BatchHost": "n2"})
 
 
 def test_what_must_be_asked_is_asked_in_turn() -> None:
@@ -97,9 +97,35 @@ def test_a_refusal_says_nothing_of_an_earlier_submission() -> None:
 
 def test_a_job_that_is_being_cancelled_is_ours_and_has_no_future() -> None:
     """Its successor is ours to cancel; it is not requeued, and nothing is submitted. The limit is another matter."""
-    assert protocol.is_ours(record("COMPLETING"), 0) and not protocol.may_go_on(record("COMPLETING"), 0)
-    assert protocol.may_go_on(record("COMPLETING", "TimeLimit"), 0) and protocol.may_go_on(record("RUNNING"), 0)
-    assert not protocol.is_ours(record("RUNNING", restarts=1), 0) and not protocol.is_ours(None, 0)
+    assert protocol.is_ours(record("COMPLETING"), 0, "n2") and not protocol.may_go_on(record("COMPLETING"), 0, "n2")
+    assert protocol.may_go_on(record("COMPLETING", "TimeLimit"), 0, "n2") and protocol.may_go_on(record("RUNNING"), 0, "n2")
+    assert not protocol.is_ours(record("RUNNING", restarts=1), 0, "n2") and not protocol.is_ours(None, 0, "n2")
+
+
+def test_a_job_that_runs_on_another_node_is_not_ours() -> None:
+    """A controller that has forgotten a start begins the job again elsewhere: the first run hands nothing over any more."""
+    assert protocol.is_ours(record("RUNNING"), 0, "n2") and not protocol.is_ours(record("RUNNING"), 0, "n1")
+    assert not protocol.may_go_on(record("RUNNING"), 0, "n1")
+
+
+def test_a_second_run_that_slurm_has_not_counted() -> None:
+    """The script became ckptrun again, on the node where its job runs: it goes on, behind a fence. Else it is a second leader."""
+    again = OURS._replace(job="5", link=1, base=0, following=Following(False))
+    second_leader = judged(again)
+    assert (second_leader.go, second_leader.exit_code) == (False, 125)
+    verdict = judged(again._replace(batch_shell=True))
+    assert (verdict.go, verdict.fence, verdict.attempt) == (True, Fence(()), 2)
+    beside = turn(1, "start", job="5", restart=0, node="n1", batch_shell=False)
+    assert judged(again._replace(batch_shell=True, turns=(beside,))).exit_code == 125
+    ended = (START, turn(2, "end", outcome="complete"))
+    assert judged(again._replace(batch_shell=True, turns=ended)).exit_code == 0
+
+
+def test_an_attempt_has_a_number_of_its_own() -> None:
+    """The third run of a job that Slurm has restarted once: its mailbox and its events are nobody else's."""
+    second = turn(2, "start", job="5", restart=0, attempt=2, node="n1", batch_shell=True)
+    again = OURS._replace(job="5", link=1, restart=1, base=0, turns=(START, second), following=Following(False))
+    assert judged(again).attempt == 3
 
 
 def test_a_cancelled_sibling_takes_ours_with_it() -> None:

@@ -26,6 +26,7 @@ def record(state: str, why: str = "None", restarts: int = 0, preempted: str = "N
         (record("COMPLETING", "TimeLimit"), Course.GO_ON),
         (record("COMPLETING", restarts=1), Course.REQUEUE),
         (record("PENDING", "BeginTime", restarts=1), Course.REQUEUE),
+        (record("PENDING"), Course.REQUEUE),
         (record("COMPLETING", preempted=NOW), Course.GO_ON),
         (record("RUNNING", preempted=NOW), Course.GO_ON),
         (record("NODE_FAIL", "NodeDown"), Course.GO_ON),
@@ -35,7 +36,7 @@ def record(state: str, why: str = "None", restarts: int = 0, preempted: str = "N
     ],
 )
 def test_a_sigterm(found: JobRecord | None, course: Course) -> None:
-    """Limit, requeue, preemption, a person's signal, a cancel, and a controller that is silent."""
+    """Limit, requeue, a start that was forgotten, preemption, a person's signal, a cancel, and a controller that is silent."""
     assert reason.of_term(found, own_restarts=0).course is course
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ckptrun.chain.ledger import last_grant
-from ckptrun.job.protocol import Ask, Conclusion, Duty, Evidence, Following, Handed, Next, Result, Verdict, sees_its_base
+from ckptrun.job.protocol import Ask, Conclusion, Duty, Evidence, Following, Handed, Next, Result, Verdict, runs_on, sees_its_base
 from ckptrun.slurm.answers import Answer
 from ckptrun.slurm.parse import JobId
 from ckptrun.words import Course, Outcome
@@ -66,11 +66,11 @@ def _is_replaced(world: World, me: Leader) -> bool:
 
 
 def _is_ours(world: World, me: Leader, rules: Rules) -> bool:
-    return rules.is_ours(record_of(world, me.job), me.restart) and not _is_replaced(world, me)
+    return rules.is_ours(record_of(world, me.job), me.restart, f"n{me.node}") and not _is_replaced(world, me)
 
 
 def _may_go_on(world: World, me: Leader, rules: Rules) -> bool:
-    return rules.may_go_on(record_of(world, me.job), me.restart) and not _is_replaced(world, me)
+    return rules.may_go_on(record_of(world, me.job), me.restart, f"n{me.node}") and not _is_replaced(world, me)
 
 
 def gone(world: World, me: Leader, code: int = 75) -> World:
@@ -150,7 +150,9 @@ def _ask(world: World, index: int, bounds: Bounds, rules: Rules) -> Iterator[Ste
 def _evidence(world: World, me: Leader) -> Evidence:
     turns = read(world.turns[: me.read])
     noted = str(me.noted) if me.noted else None
-    found = Evidence("c", me.link, str(me.job), me.restart, f"n{me.node}", me.base, turns, noted)
+    record = record_of(world, me.job)
+    runs_here = record is not None and record.at_work and runs_on(record, f"n{me.node}")
+    found = Evidence("c", me.link, str(me.job), me.restart, f"n{me.node}", me.base, turns, noted, batch_shell=runs_here)
     return found._replace(siblings=()) if me.siblings else found
 
 
@@ -180,7 +182,9 @@ def _take(world: World, index: int, bounds: Bounds, rules: Rules) -> Iterator[St
         yield "finds its turn taken", lost if again is not None else gone(lost, me)
         return
     me = me._replace(turn=behind + 1, first_turn=behind + 1, after=0)
-    if me.fence is not None and "the fencing time" not in rules.without:
+    # What an earlier start has left on this node is waited for, and ended.
+    left_here = any(one.trains and one.node == me.node for one in world.leaders)
+    if (me.fence is not None or left_here) and "the fencing time" not in rules.without:
         yield f"takes turn {me.turn}, start, and waits behind its fence", put(after, index, me._replace(at="fence"))
     else:
         yield f"takes turn {me.turn}, start, and trains", train(after, index, me)
@@ -193,7 +197,8 @@ def _fence(world: World, index: int, bounds: Bounds, rules: Rules) -> Iterator[S
         yield from _end_of_training(world, index, bounds, rules)
         return
     over = all(state_of(world, job, accounting=bounds.accounting) not in ("RUNNING", "COMPLETING") for job in me.fence or ())
-    if over and not any(one.trains for one in world.leaders):
+    looks = "a look whether it is replaced behind the fence" not in rules.without
+    if over and not (looks and _is_replaced(world, me)) and not any(one.trains for one in world.leaders):
         yield "trains, the fencing time being over", train(world, index, me)
 
 

@@ -92,6 +92,10 @@ def _first_sibling_is_it(evidence: Evidence) -> Any:
     return Verdict(False, "a sibling came first") if first and not (isinstance(found, Verdict) and not found.go) else found
 
 
+def _wherever_it_runs(rule: Callable[..., bool]) -> Callable[..., bool]:
+    return lambda record, restart, node: rule(record and record._replace(fields={}), restart, node)
+
+
 def _take_for_refused(answer: Answer, *, in_doubt: bool) -> Next:
     return Next.REFUSED if answer is Answer.UNKNOWN else protocol.after_submission(answer, in_doubt=in_doubt)
 
@@ -208,6 +212,24 @@ MUTATIONS = (
         must.GOES_ON,
     ),
     Mutation("a start waits for the fencing time", _without("the fencing time"), _only(Ill.LOST_NODE), must.ONE_TRAINING),
+    Mutation(
+        "who was replaced while it waited does not train",
+        _without("a look whether it is replaced behind the fence"),
+        _only(Ill.LOST_NODE, Ill.FORGOTTEN),
+        must.COMPLETE_STAYS,
+    ),
+    Mutation(
+        "a job whose start was forgotten goes on in its next run",
+        _judging(lambda evidence: evidence._replace(batch_shell=False)),
+        _only(Ill.FORGOTTEN),
+        must.GOES_ON,
+    ),
+    Mutation(
+        "only who runs where the controller says takes its job for its own",
+        Rules(is_ours=_wherever_it_runs(protocol.is_ours)),
+        _only(Ill.FORGOTTEN),
+        must.GOES_ON,
+    ),
     Mutation(
         "the fence reaches back to every start without an end",
         Rules(judge=_fence_behind_the_last_only),

@@ -46,7 +46,9 @@ def _is_free(world: World, waits: int) -> bool:
 
 
 def _started(world: World, job: Job) -> Iterator[Step]:
-    node = 2 if world.lost_node else 1
+    # A node does not start a job whose last run it still has.
+    busy = {leader.node for leader in world.leaders if leader.job == job.id}
+    node = next(node for node in (1, 2, 3) if node not in busy and not (node == 1 and world.lost_node))
     leader = Leader(job.id, job.restart, job.link, job.base, node, late=world.cancelled)
     after = with_job(world, job.id, state="RUNNING", node=node, fresh=False)
     yield f"job {job.id} starts on n{node}", after._replace(leaders=(*world.leaders, leader))
@@ -110,6 +112,12 @@ def _done_to(world: World, job: Job, bounds: Bounds) -> Iterator[Step]:
     if bounds.allows(world, Ill.REQUEUE) and job.state == "RUNNING" and job.requeue and not (world.lost_node and job.node == 1):
         again = with_job(ill(world, Ill.REQUEUE), job.id, restart=job.restart + 1)
         yield f"Slurm requeues job {job.id}", _told(again, job, "requeue")
+
+    # From the look whether the job is its own to sbatch no controller crashes, starts again and runs the job a second time.
+    submits = any(leader.job == job.id and leader.at == "submit" for leader in world.leaders)
+    if bounds.allows(world, Ill.FORGOTTEN) and job.state == "RUNNING" and not job.ending and not submits:
+        forgotten = with_job(ill(world, Ill.FORGOTTEN), job.id, state="PENDING", node=0)
+        yield f"the controller forgets that job {job.id} has started", forgotten
 
 
 def _is_next(world: World, job: Job) -> bool:

@@ -35,10 +35,11 @@ class Ill(IntEnum):
     PURGE = 11
     FAILURE = 12
     TERM = 13
+    FORGOTTEN = 14
 
 
 # After these alone a chain goes on without a person.
-GENTLE = frozenset({Ill.LOST_ANSWER, Ill.LATE, Ill.LIMIT, Ill.LOST_NODE, Ill.REQUEUE, Ill.STALE, Ill.TERM})
+GENTLE = frozenset({Ill.LOST_ANSWER, Ill.LATE, Ill.LIMIT, Ill.LOST_NODE, Ill.REQUEUE, Ill.STALE, Ill.TERM, Ill.FORGOTTEN})
 
 
 class Mark(NamedTuple):
@@ -185,7 +186,7 @@ class Bounds(NamedTuple):
 
 SHORT = (
     Bounds(2, 2, accounting=False),
-    Bounds(2, 2, accounting=True),
+    Bounds(2, 2, {Ill.FORGOTTEN: 0}, accounting=True),
     Bounds(1, 2, people=2, accounting=False),
     Bounds(1, 3, people=1, accounting=False),
 )
@@ -280,7 +281,9 @@ def record_of(world: World, number: int) -> JobRecord | None:
     job = job_of(world, number)
     if job is None or not job.shown:
         return None
-    return JobRecord(job.state, "None", job.restart, None, None, None, job.requeue, True, job.script, "/", {})
+    return JobRecord(
+        job.state, "None", job.restart, None, None, None, job.requeue, True, job.script, "/", {"BatchHost": f"n{job.node}"}
+    )
 
 
 def state_of(world: World, number: int, *, accounting: bool) -> str:
