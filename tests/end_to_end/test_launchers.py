@@ -377,6 +377,7 @@ def test_a_second_signal_where_nothing_came_of_the_first(ckptrun: Ckptrun, once:
     assert f"saved (pid {training}) heard [{USR1}, {TERM}]" in text
     assert ckptrun.events("terminated") == []
     assert "will ask what bash starts to save at" in text
+    assert "by the first of SIGUSR1, SIGUSR2, SIGTERM, SIGINT that it catches" in text
     first, second = ckptrun.events("asked")
     assert "time limit" in first["reason"] and seconds_between(first, second) > 0.3
 
