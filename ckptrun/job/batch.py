@@ -46,6 +46,11 @@ LAST_S = 2.0
 WITHOUT_END_S = 600.0
 STOPPED = Reason(Course.STOP, "`ckptrun chain stop` said so")
 _SUBMISSIONS = 3
+_WITHOUT_EXEC = (
+    "the script starts ckptrun without `exec`: a cancel, a requeue, the limit and `scancel -b -s SIG` end the script, and ckptrun "
+    "hears none of them. Its own timer works; write `exec ckptrun ...` as the last line to make the rest right"
+)
+_LOG_IS_EMPTIED = ". Until then `#SBATCH --open-mode=append` keeps a requeue from emptying the log"
 
 
 class BatchLink(JobDesk):
@@ -173,10 +178,7 @@ class BatchLink(JobDesk):
     def _say_what_is_missing(self) -> None:
         self._errands.begin(self._same.begin(self._folder, messages.say), lambda _none: None)
         if not self._here.batch_shell and self._here.step is None:
-            messages.say(
-                "the script starts ckptrun without `exec`: a cancel, a requeue and the limit end the script, and ckptrun hears "
-                "none of them. Its own timer works; write `exec ckptrun ...` as the last line to make the rest right"
-            )
+            messages.say(_WITHOUT_EXEC + (_LOG_IS_EMPTIED if self._record.requeue and not _log_is_appended() else ""))
 
     def _look_ahead(self) -> None:
         """Find out whether the next job could be submitted from here, and say so while there is time to do something about it."""
@@ -450,8 +452,7 @@ class BatchLink(JobDesk):
         return Decision(Outcome.REPLACED, False, UNFINISHED_EXIT, "this job is not this chain's any more")
 
     def _move_logs_away(self) -> going_back.Logs:
-        appended = os.environ.get("SLURM_OPEN_MODE") == "a"
-        return going_back.move_logs_away(self._record.fields, self._link.attempt, appended=appended)
+        return going_back.move_logs_away(self._record.fields, self._link.attempt, appended=_log_is_appended())
 
     def _stranded(self, why: str) -> Decision:
         self._say_ready()
@@ -509,3 +510,7 @@ class BatchLink(JobDesk):
         self._errands.wait_until(
             lambda: over() or (TERM in self._late and not in_spite_of_term), self._handlers, self._note_late, until
         )
+
+
+def _log_is_appended() -> bool:
+    return os.environ.get("SLURM_OPEN_MODE") == "a"
