@@ -390,7 +390,7 @@ def _stop_untold(policy: Policy, state: State, at: float) -> Next:
 def _asked(policy: Policy, state: State, at: float, reason: Reason, candidate: int) -> Next:
     state = _hurry(policy, state, at) if state.term_at is None else state
     half = None
-    if state.term_at is not None and policy.sees_checkpoints:
+    if state.term_at is not None and not policy.relays:
         half = at + max(state.term_at - at, 0.0) / 2
     state = state._replace(
         phase=Phase.ASKED,
@@ -410,7 +410,11 @@ def _delivered(policy: Policy, state: State, event: Event) -> Next:
 
 
 def _next_candidate(policy: Policy, state: State, event: Event) -> Next:
+    """Send the next signal where nothing came of the first: no checkpoint or, where none can be seen, no sign of a save at all."""
+    assert isinstance(event, NextCandidateDue)
     state = state._replace(next_candidate_at=None)
+    if not policy.sees_checkpoints and not event.silent:
+        return state, ()
     if state.sight.writing or state.saved_at is not None or state.reason is None:
         return state, ()
     return _asked(policy, state, event.at, state.reason, candidate=1)

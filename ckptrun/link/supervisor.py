@@ -20,6 +20,7 @@ from ckptrun.link.times import Times, look_every
 from ckptrun.words import Checkpoint, Course, Hearing, Reason, Sight, Status
 
 if TYPE_CHECKING:
+    from ckptrun.link.silence import Written
     from ckptrun.link.target import Audience, Target
 
 REPLACED_EVERY_S = 10.0
@@ -89,6 +90,7 @@ class Supervisor:
         self._timer: events.Event | None = None
         self._root = 0
         self._audience: Audience | None = None
+        self._written: dict[int, Written] | None = None
         self._sent: dict[int, set[int]] = {}
         self._terminated = False
         self._peak_bytes = 0
@@ -241,7 +243,8 @@ class Supervisor:
         if decides and self._timer is not None and self._timer.at <= now and self._folders:
             self._feed(events.Looked(now, self._look(now, fresh=True), self._ready(), self._heard()))
         while self._timer is not None and self._timer.at <= now:
-            self._feed(self._timer._replace(at=now))
+            timer = self._timer._replace(at=now)
+            self._feed(timer._replace(silent=self._nothing_came()) if isinstance(timer, events.NextCandidateDue) else timer)
         if now >= self._replaced_at:
             self._replaced_at = now + REPLACED_EVERY_S
             if not self._state.replaced and self._replaced():
@@ -341,6 +344,14 @@ class Supervisor:
         """Read who can be told what; `again`: only those who were told before, with what they have not had."""
         return self._branches.listen(self._root, self._sent if again else {}, saves_unasked=self._saves_unasked())
 
+    def _nothing_came(self) -> bool:
+        """Return whether nothing has come of the ask, as far as can be told where no checkpoint can be seen."""
+        if self._folders or self._written is None:
+            return False
+        from ckptrun.link.silence import nothing_came
+
+        return nothing_came(self._written, self._branches.written())
+
     def _copy(self, now: float) -> None:
         """Keep a copy of what is overwritten in place, while nothing else is going on."""
         state = self._state
@@ -402,6 +413,7 @@ class Supervisor:
     def _act(self, action: events.Action) -> None:
         if isinstance(action, events.Listen):
             self._audience = self._listen()
+            self._written = None if self._folders else self._branches.written(just_heard=True)
             now = time.monotonic()
             sight = self._look(now, fresh=True, just_heard=True) if self._folders else None
             self._feed(events.Listened(now, self._audience.hearing, sight))

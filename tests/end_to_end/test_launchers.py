@@ -382,6 +382,29 @@ def test_a_second_signal_where_nothing_came_of_the_first(ckptrun: Ckptrun, once:
     assert "time limit" in first["reason"] and seconds_between(first, second) > 0.3
 
 
+def test_a_second_signal_without_checkpoints_where_nobody_writes(ckptrun: Ckptrun) -> None:
+    """No --checkpoint: nothing is written anywhere, so nothing has come of USR1, and TERM is sent, once."""
+    command = [*HEARER, "--hear", "USR1,TERM", "--heed", "TERM"]
+    running = ckptrun.start("--time-limit", "6s", "--max-links", "1", "--", *command)
+    (training,) = ready(running, 1)
+    text = running.end(75)
+    assert delivered(ckptrun) == [{training: USR1}, {training: TERM}]
+    assert f"saved (pid {training}) heard [{USR1}, {TERM}]" in text
+    assert ckptrun.events("terminated") == []
+
+
+def test_no_second_signal_while_somebody_writes_somewhere(ckptrun: Ckptrun) -> None:
+    """No --checkpoint, and a file that is open for writing since the ask may be a save: no other signal within it."""
+    save = "exec 3> save; echo heard"
+    script = f"trap '{save}' USR1; trap 'echo also; exit 1' TERM; echo ready; while :; do read -t 0.1 < pipe; done"
+    os.mkfifo(ckptrun.folder / "pipe")
+    running = ckptrun.start("--time-limit", "6s", "--max-links", "1", "--", "bash", "-c", f"exec 4<> pipe; {script}")
+    running.until("heard")
+    text = running.end(75)
+    assert len(ckptrun.events("asked")) == 1, text
+    assert len(ckptrun.events("terminated")) == 1
+
+
 def test_what_would_be_asked_is_announced(ckptrun: Ckptrun) -> None:
     """A dry run names the training where the command is one, and the launcher whose branches will tell where it is not."""
     assert "asked: python3 train.py itself" in ckptrun.run("--dry-run", "--", "python3", "-u", "train.py", code=0).stdout

@@ -509,3 +509,15 @@ def test_looks_after_the_ask() -> None:
     assert core.looks(long, saving, 42700.0).in_s == 0.25
     untold, _ = history(long, START, events.AskDue(42600.0), events.Listened(42600.0, Hearing.DEAF))
     assert core.looks(long, untold, 42601.0).in_s == 1.0
+
+
+def test_without_checkpoints_the_second_signal_needs_silence() -> None:
+    """No save can be seen: the next candidate comes where nobody wrote anything that may be one. A relay sends none."""
+    rules = policy(sees=False)
+    asked = (START, ASK, HEARD, events.Delivered(90.0, True))
+    _, silent = history(rules, *asked, events.NextCandidateDue(92.5, silent=True))
+    assert kinds(silent) == ["Listen", "SignalTraining", "SignalTraining"]
+    _, writes = history(rules, *asked, events.NextCandidateDue(92.5))
+    assert kinds(writes) == ["Listen", "SignalTraining"]
+    relay, _ = history(rules._replace(relays=True), *asked)
+    assert relay.next_candidate_at is None
