@@ -65,10 +65,14 @@ class Watch:
 
     def look(self, monotonic: float, unix: float, open_for_writing: frozenset[str] = frozenset()) -> Sight:
         """Return what stands there now. `open_for_writing` are the files that the process tree has open to write."""
-        if self._quiet and not open_for_writing and self._is_unchanged(monotonic):
+        quiet = self._quiet if not open_for_writing else None
+        if quiet is not None and self._is_unchanged(monotonic):
             self._last_unix = unix
-            return self._quiet
+            return quiet
         self._list(monotonic)
+        if quiet is not None and self._is_as_it_was():
+            self._last_unix = unix
+            return quiet
         changed = self._changed(unix)
         candidates = self._candidates()
         saves = self._settle(candidates, changed, unix)
@@ -96,6 +100,10 @@ class Watch:
         except OSError:
             return False
         return True
+
+    def _is_as_it_was(self) -> bool:
+        """Return whether a listing has found the files of the last one, unchanged: then there is nothing new to think about."""
+        return {path: entry.print for path, entry in self._files.items()} == self._prints
 
     def _list(self, monotonic: float) -> None:
         if monotonic - self._listed_at < _FULL_LISTING_EVERY_S and self._folder_times() == self._folders:

@@ -43,6 +43,11 @@ from ckptrun.words import Course, Outcome, Reason, Status
 SIGNAL_BEHIND_S, SIGNAL_BEHIND_SUCCESS_S = 2.0, 0.25
 SILENT_S = 20.0
 TOO_LATE = Reason(Course.GO_ON, "it waited for the end of the last start until its checkpoint time", taken_away=True)
+_WITHOUT_EXEC = (
+    "the script starts ckptrun without `exec`: a cancel, a requeue, the limit and `scancel -b -s SIG` end the script, and ckptrun "
+    "hears none of them. Its own timer works; write `exec ckptrun ...` as the last line to make the rest right"
+)
+_LOG_IS_EMPTIED = ". Until then `#SBATCH --open-mode=append` keeps a requeue from emptying the log"
 
 
 def _untrained(found: Reason) -> End:
@@ -224,10 +229,7 @@ class BatchLink(JobDesk):
     def _say_what_is_missing(self) -> None:
         self._errands.begin(self._same.begin(self._folder, messages.say), lambda _none: None)
         if not self._here.batch_shell and self._here.step is None:
-            messages.say(
-                "the script starts ckptrun without `exec`: a cancel, a requeue and the limit end the script, and ckptrun hears "
-                "none of them. Its own timer works; write `exec ckptrun ...` as the last line to make the rest right"
-            )
+            messages.say(_WITHOUT_EXEC + (_LOG_IS_EMPTIED if self._record.requeue and not going_back.log_is_appended() else ""))
 
     def _look_ahead(self) -> None:
         """Find out whether the next job could be submitted from here, and say so while there is time to do something about it."""

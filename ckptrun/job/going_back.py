@@ -53,6 +53,11 @@ class Logs(NamedTuple):
         return f"; its log so far is {' and '.join(kept for _, kept in self.moved)}" if self.moved else ""
 
 
+def log_is_appended() -> bool:
+    """Return whether this job adds to its logs, so that a requeue empties none."""
+    return os.environ.get("SLURM_OPEN_MODE") == "a"
+
+
 def move_logs_away(fields: Mapping[str, str], attempt: int, *, appended: bool) -> Logs:
     """Give the logs of this start other names. `appended`: the job adds to what is there, and they stay."""
     if appended:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from ckptrun.chain import ready
 from ckptrun.chain.home import ChainFolder
 from ckptrun.chain.state import stop_mark
@@ -127,8 +125,7 @@ class Settling:
         return Decision(Outcome.REPLACED, False, UNFINISHED_EXIT, "this job is not this chain's any more")
 
     def _move_logs_away(self) -> going_back.Logs:
-        appended = os.environ.get("SLURM_OPEN_MODE") == "a"
-        return going_back.move_logs_away(self._record.fields, self._link.attempt, appended=appended)
+        return going_back.move_logs_away(self._record.fields, self._link.attempt, appended=going_back.log_is_appended())
 
     def _stranded(self, why: str) -> Decision:
         self.say_ready()

@@ -12,6 +12,7 @@ from ckptrun.link.post import Post
 from ckptrun.words import Status
 
 if TYPE_CHECKING:
+    from ckptrun.link.silence import Written
     from ckptrun.link.steps import Seen
     from ckptrun.link.target import Audience, Target
 
@@ -20,7 +21,7 @@ KILL = 9
 
 def warm_up() -> None:
     """Import ahead of the ask what tells who is asked: none of it is needed to start the training."""
-    from ckptrun.link import job_steps, target  # noqa: F401
+    from ckptrun.link import job_steps, silence, target  # noqa: F401
 
     process_tree.warm_up()
 
@@ -47,6 +48,16 @@ class Branches:
         """
         by = [process.pid for process in self._seen.processes] if just_heard and self._seen is not None else self.pids()
         return process_tree.open_for_writing(folders, by)
+
+    def written(self, *, just_heard: bool = False) -> dict[int, Written] | None:
+        """Return what all descendants have written; None where some of those who are asked cannot be seen from here.
+
+        `just_heard` as in `open_for_writing`.
+        """
+        elsewhere = self._crew > 0 or (self._post is not None and self._post.relays_hear() is not None)
+        if elsewhere or self._seen is None or self._seen.sruns:
+            return None
+        return process_tree.written([process.pid for process in self._seen.processes] if just_heard else self.pids())
 
     def _apart(self) -> frozenset[int]:
         return self._desk.pids() if self._desk is not None else frozenset()

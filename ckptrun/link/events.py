@@ -93,9 +93,10 @@ class AskDue(NamedTuple):
 
 
 class NextCandidateDue(NamedTuple):
-    """Half of the time after the ask is over."""
+    """Half of the time after the ask is over. `silent`: nobody has written anything since that may be a save, wherever it goes."""
 
     at: float
+    silent: bool = False
 
 
 class TermDue(NamedTuple):

@@ -61,16 +61,17 @@ def starting(
     bound: int | None,
     now: float,
     who: str = "it",
+    by: str = "",
 ) -> str:
-    """Return the line at the start: chain, link, resuming from what, when it will ask.
+    """Return the line at the start: chain, link, resuming from what, who will be asked, when, and by which signal.
 
     `resumption` is whether the start resumes, from which checkpoint, and a note about that; `bound` is how many links there may
-    be where nobody can see whether the chain gets anywhere, else None; `who` is who will be asked, as far as the command says.
+    be where nobody can see whether the chain gets anywhere, else None; `who` and `by` are known as far as the command says.
     """
     origin = f"link {link} of {chain}, {_origin(resumption, sees=sees)}"
     if times is None:
         return f"{origin}; no time limit"
-    line = f"{origin}; {will_ask(times, now, who)}"
+    line = f"{origin}; {will_ask(times, now, who)}{f', by {by}' if by else ''}"
     return line if bound is None else f"{line}; at most {bound} links: no --checkpoint, progress cannot be seen"
 
 

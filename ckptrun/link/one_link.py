@@ -176,12 +176,14 @@ class OneLink:
     def _start_line(self, resumption: Resumption, link_times: Times | None, now: float) -> str:
         sees = bool(self.plan.checkpoints)
         bound = None if self.sees_progress else self.plan.bound(sees_progress=False)
-        who = "it"
+        who, how = "it", ""
         if link_times is not None:
-            from ckptrun.link.target import subject
+            from ckptrun.link.target import by, subject
 
-            who = subject(self.plan.command)
-        return messages.starting(self.folder.id, self.number, resumption, link_times, sees=sees, bound=bound, now=now, who=who)
+            who, how = subject(self.plan.command), by(self.plan.signal)
+        return messages.starting(
+            self.folder.id, self.number, resumption, link_times, sees=sees, bound=bound, now=now, who=who, by=how
+        )
 
     # --- the training
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from ckptrun.words import Process
+
+if TYPE_CHECKING:
+    from ckptrun.link.silence import Written
 
 
 def warm_up() -> None:
@@ -67,6 +71,22 @@ _FIELDS = ("Name", "SigCgt", "SigIgn")
 def _signals(mask: str) -> frozenset[int]:
     bits = int(mask or "0", 16)
     return frozenset(number for number in range(1, 65) if bits >> (number - 1) & 1)
+
+
+def written(by: Iterable[int]) -> dict[int, Written] | None:
+    """Return what these processes have written, by pid; None where one of them does not let us see it, or has just ended."""
+    from ckptrun.link.silence import Written
+
+    found = {}
+    for pid in by:
+        try:
+            with open(f"/proc/{pid}/io", encoding="ascii") as lines:
+                sizes = [int(line.split()[1]) for line in lines if line.startswith("wchar:")]
+        except OSError:
+            return None
+        files = (path for path in _written_by(pid, ("/",)) if not path.startswith("/dev/"))
+        found[pid] = Written(sum(sizes), frozenset(files))
+    return found
 
 
 def open_for_writing(folders: tuple[str, ...], by: Iterable[int]) -> frozenset[str]:

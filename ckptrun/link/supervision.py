@@ -49,7 +49,20 @@ from ckptrun.link.events import (
     TimesChanged,
     TreeEnded,
 )
-from ckptrun.link.times import Times, least_needed, longest_interval, next_save_fits, slowest
+from ckptrun.link.times import (
+    AT_MOST_EVERY_S,
+    CLOSE_S,
+    MOST_RARELY_S,
+    Times,
+    decisive_from,
+    least_needed,
+    longest_interval,
+    look_every,
+    look_for_last_save,
+    measurable,
+    next_save_fits,
+    slowest,
+)
 from ckptrun.words import Course, Hearing, Reason, Save, Sight, Status
 
 HUP, INT, QUIT, USR1, USR2, TERM = 1, 2, 3, 10, 12, 15
@@ -61,7 +74,12 @@ BEFORE_SLURMS_KILL_S = 2.0
 # A save that no other can follow may be the training's last act. It has so long to end by itself: a Python that is on its way out
 # has put its handlers back, and looks like one that cannot be told.
 STANDS_S = 1.0
+# By then it is decided whether a save was the last.
+SETTLED_S = 2.0
 REPLACED_KILL_AFTER_S = 2.0
+# How long a save that was asked for is watched closely, and how often after that: a training may take its time to begin with it.
+CLOSELY_FOR_S = 30.0
+WHILE_IT_TAKES_ITS_TIME_S = 1.0
 
 
 class Policy(NamedTuple):
@@ -133,6 +151,45 @@ def due(state: State) -> Event | None:
     if state.kill_at is not None:
         timers.append(KillDue(state.kill_at))
     return min(timers, key=lambda timer: timer.at, default=None)
+
+
+class Looks(NamedTuple):
+    """In how many seconds to look next, and until when a look that shows nothing new is without consequence. Then one is due."""
+
+    in_s: float
+    idle_until: float = 0.0
+
+
+def looks(policy: Policy, state: State, at: float) -> Looks:
+    """Return how often to look at the checkpoints, and at what the training says of itself."""
+    if state.phase is Phase.ASKED and state.asked_at is not None:
+        close = state.status is not None or state.saved_at is not None or state.sight.writing
+        return Looks(AT_MOST_EVERY_S if close or at - state.asked_at < CLOSELY_FOR_S else WHILE_IT_TAKES_ITS_TIME_S)
+    if state.phase is not Phase.RUNNING or state.status is not None or (state.reason is not None and not state.by_time):
+        return Looks(AT_MOST_EVERY_S)
+    if state.reason is not None:
+        most_s = AT_MOST_EVERY_S if state.sight.writing else WHILE_IT_TAKES_ITS_TIME_S
+        return Looks(min(most_s, _looks_while_running(policy, state, at).in_s))
+    return _looks_while_running(policy, state, at) if policy.sees_checkpoints else Looks(MOST_RARELY_S)
+
+
+def _looks_while_running(policy: Policy, state: State, at: float) -> Looks:
+    every_s = look_every(policy.times.limit_s if policy.times else None)
+    written_at = state.sight.written_at
+    decisive_at = float("inf")
+    if state.term_at is not None:
+        decisive_at = decisive_from(written_at, policy.start_at, slowest(policy.earlier_saves + state.saves), state.term_at)
+    if at >= decisive_at:
+        last = _last_save_stands(policy, state)
+        if state.sight.writing or (last and at - written_at[-1] < SETTLED_S):
+            return Looks(AT_MOST_EVERY_S)
+        return Looks(min(every_s, look_for_last_save(written_at, policy.start_at, at)), 0.0 if last else float("inf"))
+    expected = None if state.saves else measurable(written_at)
+    if expected is None or at >= expected[1]:
+        return Looks(every_s, decisive_at)
+    if at >= expected[0]:
+        return Looks(min(every_s, CLOSE_S))
+    return Looks(every_s, min(decisive_at, expected[0]))
 
 
 def step(policy: Policy, state: State, event: Event) -> Next:
@@ -333,7 +390,7 @@ def _stop_untold(policy: Policy, state: State, at: float) -> Next:
 def _asked(policy: Policy, state: State, at: float, reason: Reason, candidate: int) -> Next:
     state = _hurry(policy, state, at) if state.term_at is None else state
     half = None
-    if state.term_at is not None and policy.sees_checkpoints:
+    if state.term_at is not None and not policy.relays:
         half = at + max(state.term_at - at, 0.0) / 2
     state = state._replace(
         phase=Phase.ASKED,
@@ -353,7 +410,11 @@ def _delivered(policy: Policy, state: State, event: Event) -> Next:
 
 
 def _next_candidate(policy: Policy, state: State, event: Event) -> Next:
+    """Send the next signal where nothing came of the first: no checkpoint or, where none can be seen, no sign of a save at all."""
+    assert isinstance(event, NextCandidateDue)
     state = state._replace(next_candidate_at=None)
+    if not policy.sees_checkpoints and not event.silent:
+        return state, ()
     if state.sight.writing or state.saved_at is not None or state.reason is None:
         return state, ()
     return _asked(policy, state, event.at, state.reason, candidate=1)

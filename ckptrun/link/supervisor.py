@@ -16,10 +16,11 @@ from ckptrun.link import supervision as core
 from ckptrun.link.branches import Branches, warm_up
 from ckptrun.link.desk import Desk
 from ckptrun.link.post import Post
-from ckptrun.link.times import Times, longest_interval, look_every
+from ckptrun.link.times import Times, look_every
 from ckptrun.words import Checkpoint, Course, Hearing, Reason, Sight, Status
 
 if TYPE_CHECKING:
+    from ckptrun.link.silence import Written
     from ckptrun.link.target import Audience, Target
 
 REPLACED_EVERY_S = 10.0
@@ -89,14 +90,19 @@ class Supervisor:
         self._timer: events.Event | None = None
         self._root = 0
         self._audience: Audience | None = None
+        self._written: dict[int, Written] | None = None
         self._sent: dict[int, set[int]] = {}
         self._terminated = False
         self._peak_bytes = 0
         self._oom_before = 0
+        self._wait_s = self._idle_until = 0.0
+        self._planned_for: core.State | None = None
         self._look_at = self._replaced_at = self._open_at = self._copy_at = self._room_at = 0.0
         self._warm_at = 0.0
         self._open: frozenset[str] = frozenset()
         self._steps: list[int] = []
+        self._seen: Sight | None = None
+        self._sight = Sight()
         self._last_written: Checkpoint | None = None
         self._begin_by = 0.0
         self._room_for: Checkpoint | None = None
@@ -116,13 +122,13 @@ class Supervisor:
         self._oom_before = child.out_of_memory_kills()
         self._root = start()
         now = time.monotonic()
-        self._warm_at = now + min(1.0, self._interval(now))
-        self._look_at, self._replaced_at = now + self._interval(now), now + REPLACED_EVERY_S
+        self._warm_at = now + min(1.0, look_every(self._policy.times.limit_s if self._policy.times else None))
+        self._look_at = self._replaced_at = now + REPLACED_EVERY_S
         self._plan_reading(now)
         self._feed(events.ChildStarted(now))
         while not self._over():
-            self._wait()
-            self._signals()
+            if self._wait():
+                self._signals()
             self._timers()
         return self._end()
 
@@ -146,7 +152,8 @@ class Supervisor:
         slots = any(later < earlier for earlier, later in itertools.pairwise(self._steps))
         return Ended(self._state, self._peak_bytes, sent, ran_out, slots, tuple(self._steps))
 
-    def _wait(self) -> None:
+    def _wait(self) -> bool:
+        """Wait until something is due or arrives; return whether a signal did."""
         timer_at = self._timer.at if self._timer else self._look_at
         until = min(self._warm_at, self._look_at, self._replaced_at, self._end_time_at, self._crew_at, timer_at)
         descriptors = [self._handlers.reader]
@@ -154,7 +161,8 @@ class Supervisor:
             descriptors += self._desk.descriptors()
             due_at = self._desk.due_at()
             until = until if due_at is None else min(until, due_at)
-        select.select(descriptors, [], [], max(until - time.monotonic(), 0.0))
+        arrived, _, _ = select.select(descriptors, [], [], max(until - time.monotonic(), 0.0))
+        return self._handlers.reader in arrived
 
     def _signals(self) -> None:
         numbers = self._handlers.arrived()
@@ -231,10 +239,12 @@ class Supervisor:
         if now >= self._warm_at:
             self._warm_at = float("inf")
             warm_up()
-        if isinstance(self._timer, events.TermDue) and self._timer.at <= now and self._folders:
+        decides = isinstance(self._timer, (events.TermDue, events.NextCandidateDue))
+        if decides and self._timer is not None and self._timer.at <= now and self._folders:
             self._feed(events.Looked(now, self._look(now, fresh=True), self._ready(), self._heard()))
         while self._timer is not None and self._timer.at <= now:
-            self._feed(self._timer._replace(at=now))
+            timer = self._timer._replace(at=now)
+            self._feed(timer._replace(silent=self._nothing_came()) if isinstance(timer, events.NextCandidateDue) else timer)
         if now >= self._replaced_at:
             self._replaced_at = now + REPLACED_EVERY_S
             if not self._state.replaced and self._replaced():
@@ -251,12 +261,9 @@ class Supervisor:
                 self._plan_reading(now)
                 self._desk.read_end_time(self._new_times, lambda: self._feed(events.Replaced(time.monotonic())))
         if now >= self._look_at:
-            self._look_at = now + self._interval(now)
             if self._eyes is not None:
-                self._feed(events.Looked(now, self._look(now), self._ready(), self._heard()))
-                self._copy(now)
-                self._see_room(now)
-                self._see_who_is_left()
+                self._see(now)
+            self._plan_look(now)
 
     def _new_times(self, found: Times) -> None:
         self._policy = self._policy._replace(times=found)
@@ -269,17 +276,18 @@ class Supervisor:
         if (reason := self._desk.told_to_stop()) is not None:
             self._feed(events.SignalReceived(now, TERM, reason=reason))
 
-    def _interval(self, now: float) -> float:
-        times = self._policy.times
-        if self._eyes is None:
-            return REPLACED_EVERY_S
-        state = self._state
-        if state.phase is not events.Phase.RUNNING or state.reason is not None or state.status is not None:
-            return 0.25
-        if not self._policy.sees_checkpoints:
-            return REPLACED_EVERY_S
-        cadence_s = longest_interval(self._state.sight.written_at, self._policy.start_at)
-        return look_every(times.limit_s if times else None, times.end_at - now if times else None, cadence_s)
+    def _plan_look(self, now: float) -> None:
+        """Set when to look next; where that is a while, at the moment in which we wake anyway."""
+        if now >= self._idle_until or self._state is not self._planned_for:
+            self._planned_for = self._state
+            self._wait_s, self._idle_until = self._looks(now)
+        together = self._wait_s >= REPLACED_EVERY_S and self._replaced_at > now
+        self._look_at = self._replaced_at if together else now + self._wait_s
+        if self._idle_until > now:
+            self._look_at = min(self._look_at, self._idle_until)
+
+    def _looks(self, now: float) -> core.Looks:
+        return core.Looks(REPLACED_EVERY_S) if self._eyes is None else core.looks(self._policy, self._state, now)
 
     # --- seeing
 
@@ -292,20 +300,33 @@ class Supervisor:
             self._open = self._branches.open_for_writing(self._folders, just_heard=just_heard)
         unix = time.time()
         try:
-            sight = self._eyes.look(now + later_s, unix + later_s, self._open)
+            seen = self._eyes.look(now + later_s, unix + later_s, self._open)
         except OSError as error:
             if not self._blind:
                 self._blind = True
                 messages.say(f"the checkpoints cannot be looked at ({error.strerror}); the training goes on")
             return self._state.sight
-        for one in sight.became:
+        if seen is self._seen:  # nothing has changed, and so it is most of the time
+            return self._sight
+        for one in seen.became:
             if self._last_written is None:
                 self._record("appeared", path=one.path, size=one.size, step=one.step)
             self._last_written = one
             if one.step is not None and one.step not in self._steps[-1:]:
                 self._steps.append(one.step)
         # From here on times are monotonic: files know Unix time only.
-        return sight._replace(written_at=tuple(at - unix + now for at in sight.written_at))
+        self._seen, self._sight = seen, seen._replace(written_at=tuple(at - unix + now for at in seen.written_at))
+        return self._sight
+
+    def _see(self, now: float) -> None:
+        """Look, and do what a look may be the occasion for. Most looks show nothing new, and end here."""
+        sight = self._look(now)
+        if sight is not self._state.sight or now >= self._idle_until:
+            self._feed(events.Looked(now, sight, self._ready(), self._heard()))
+            self._see_who_is_left()
+        if now >= self._copy_at:
+            self._copy(now)
+        self._see_room(now)
 
     def _ready(self) -> bool:
         """Return whether the training has to be told something and says that it can be, by file."""
@@ -324,6 +345,14 @@ class Supervisor:
     def _listen(self, *, again: bool = False) -> Audience:
         """Read who can be told what; `again`: only those who were told before, with what they have not had."""
         return self._branches.listen(self._root, self._sent if again else {}, saves_unasked=self._saves_unasked())
+
+    def _nothing_came(self) -> bool:
+        """Return whether nothing has come of the ask, as far as can be told where no checkpoint can be seen."""
+        if self._folders or self._written is None:
+            return False
+        from ckptrun.link.silence import nothing_came
+
+        return nothing_came(self._written, self._branches.written())
 
     def _copy(self, now: float) -> None:
         """Keep a copy of what is overwritten in place, while nothing else is going on."""
@@ -361,6 +390,8 @@ class Supervisor:
         before = self._state
         self._state, actions = core.step(self._policy, self._state, event)
         self._timer = core.due(self._state)
+        if (before.phase, before.reason, before.status) != (self._state.phase, self._state.reason, self._state.status):
+            self._look_at = min(self._look_at, event.at + self._looks(event.at).in_s)
         self._tell_saves(before)
         for action in actions:
             self._act(action)
@@ -384,6 +415,7 @@ class Supervisor:
     def _act(self, action: events.Action) -> None:
         if isinstance(action, events.Listen):
             self._audience = self._listen()
+            self._written = None if self._folders else self._branches.written(just_heard=True)
             now = time.monotonic()
             sight = self._look(now, fresh=True, just_heard=True) if self._folders else None
             self._feed(events.Listened(now, self._audience.hearing, sight))

@@ -98,6 +98,13 @@ def subject(command: tuple[str, ...]) -> str:
     return f"what {name} starts" if _only_starts_others(command) else name
 
 
+def by(signal: str) -> str:
+    """Return by which signal, as far as that is known before the training has begun; `signal` as in `--signal`."""
+    return (
+        "the first of SIGUSR1, SIGUSR2, SIGTERM, SIGINT that it catches" if signal == "auto" else f"SIG{signal}, if it catches it"
+    )
+
+
 def _only_starts_others(command: tuple[str, ...]) -> bool:
     return launchers.kind(command) in (Kind.SHELL, Kind.LAUNCHER)
 

@@ -13,7 +13,8 @@ from ckptrun.words import Save
 
 LARGEST_GUESS_S = 600.0
 SAVES_REMEMBERED = 10
-KILL_AFTER_TERM_S = 10.0
+# How often the checkpoints are looked at: never more often, nor more rarely, and so often that a save is seen to begin.
+AT_MOST_EVERY_S, MOST_RARELY_S, CLOSE_S = 0.25, 10.0, 0.5
 
 
 class Times(NamedTuple):
@@ -124,11 +125,39 @@ def next_save_fits(written_at: tuple[float, ...], start_at: float, slowest_s: fl
     return interval_s is not None and written_at[-1] + 1.2 * interval_s + slowest_s < term_at
 
 
-def look_every(limit_s: float | None, left_s: float | None, cadence_s: float | None) -> float:
-    """Return the seconds until the next look at the checkpoints: rare in the middle, four a second near the end."""
-    if limit_s is None or left_s is None:
-        return 10.0
-    last_s = min(max(0.1 * limit_s, 2 * (cadence_s or 0.0)), 1200.0)
-    if left_s <= last_s:
-        return 0.25
-    return max(0.25, min(10.0, limit_s / 100, left_s - last_s))
+def look_every(limit_s: float | None) -> float:
+    """Return the seconds between two looks at the checkpoints while nothing depends on what they show."""
+    return MOST_RARELY_S if limit_s is None else max(AT_MOST_EVERY_S, min(MOST_RARELY_S, limit_s / 100))
+
+
+def decisive_from(written_at: tuple[float, ...], start_at: float, slowest_s: float, term_at: float) -> float:
+    """Return from when on a save would be the last that fits, where none comes before.
+
+    Its interval is the longest of the last three, or the time since the last save, whichever is longer then.
+    """
+    last_at = written_at[-1] if written_at else start_at
+    by_interval = term_at - slowest_s - 1.2 * (longest_interval(written_at, start_at) or 0.0)
+    by_silence = (term_at - slowest_s + 1.2 * last_at) / 2.2
+    return min(by_interval, by_silence)
+
+
+def look_for_last_save(written_at: tuple[float, ...], start_at: float, now: float) -> float:
+    """Return in how many seconds to look for a save that would be the last that fits.
+
+    A training that cannot be told is stopped after it: a look in a hundredth of the interval costs no more than that.
+    """
+    since_s = now - (written_at[-1] if written_at else start_at)
+    return max(AT_MOST_EVERY_S, max(longest_interval(written_at, start_at) or 0.0, since_s) / 100)
+
+
+def measurable(written_at: tuple[float, ...]) -> tuple[float, float] | None:
+    """Return from when until when the next save is to be expected; None where there is no telling.
+
+    The cadence is known after two saves. Three are waited for, each for some minutes at most: what has not been seen to begin then
+    is too fast, or comes too irregularly, to be measured.
+    """
+    if not 2 <= len(written_at) <= 4:
+        return None
+    intervals = [later - earlier for earlier, later in itertools.pairwise(written_at)]
+    shortest, longest = min(intervals), max(intervals)
+    return written_at[-1] + max(0.9 * shortest, shortest - 60), written_at[-1] + min(1.2 * longest, shortest + 120)

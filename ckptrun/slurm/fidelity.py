@@ -239,7 +239,7 @@ def _kept_variables(evidence: Evidence, variables: Mapping[str, str]) -> dict[st
 def _log_is_fixed(evidence: Evidence) -> bool:
     """Return whether a successor would write into this job's log: its name holds no job id, and is not Slurm's own."""
     names = [name for name in evidence.shown.logs[:2] if name and not name.startswith("/dev/")]
-    return any(not is_default_log(name, evidence.shown.fields) and not re.search(r"%\d*[jA]", name) for name in names)
+    return any(not is_default_log(name, evidence.shown.fields) and not re.search(r"%\d*[jJA]", name) for name in names)
 
 
 # --- the script's arguments

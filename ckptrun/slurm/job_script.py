@@ -17,7 +17,7 @@ from ckptrun.slurm.sbatch_options import head
 
 _OWN = "#CKPTRUN"
 # In comments, sbatch reads its own options, those of PBS and LSF, and the burst buffer's lines.
-_OPTIONS = re.compile(r"#(?:SBATCH|PBS|BSUB|BB|DW)\b")
+_OPTIONS = re.compile(r"#(?:SBATCH|SLURM)|#(?:PBS|BSUB|BB|DW)\b")
 _INTERPRETER = re.compile(r"#![ \t]*(\S+)[ \t]*(.*?)[ \t]*$")
 
 

@@ -281,12 +281,11 @@ def effective(options: Iterable[Given]) -> dict[str, str]:
 
 
 def script_options(script: str) -> dict[str, str]:
-    """Return the options of a script's `#SBATCH` lines, by long name; they end at the first command."""
-    found: dict[str, str] = {}
-    for line in head(script):
-        if line.startswith("#SBATCH"):
-            found |= _options(_words(line[len("#SBATCH") :]))
-    return found
+    """Return the options of a script's `#SBATCH` lines, by long name; they end at the first command.
+
+    As in sbatch the words of all lines are one command line: an option without its value takes the next line's first word.
+    """
+    return _options([word.plain for word in _script_words(script)])
 
 
 class Placed(NamedTuple):
@@ -301,76 +300,106 @@ class Placed(NamedTuple):
 
 def placed_options(script: str) -> list[Placed]:
     """Return the options of a script's `#SBATCH` lines with their places in the text."""
-    found: list[Placed] = []
-    place = 0
-    for number, line in enumerate(head(script), 1):
-        if line.startswith("#SBATCH"):
-            begins = place + len("#SBATCH")
-            found += _placed(script, number, [(begins + at, word) for at, word in _placed_words(line[len("#SBATCH") :])])
-        place += len(line) + 1
-    return found
+    return list(_placed(script, list(_script_words(script))))
 
 
-def _placed(script: str, number: int, words: list[tuple[int, str]]) -> Iterator[Placed]:
+def _placed(script: str, words: list[_Word]) -> Iterator[Placed]:
     while words:
-        start, raw = words.pop(0)
-        end = start + len(raw)
-        word = _plain(raw)
-        if not word.startswith("-") or word in ("-", "--"):
+        word = words.pop(0)
+        end = word.end
+        if word.plain == "--":
+            return
+        if not word.plain.startswith("-") or word.plain == "-":
             continue
-        opened = opening(word)
+        opened = opening(word.plain)
         if opened is None:
-            yield Placed(None, script[start:end], number, start, end)
+            yield Placed(None, script[word.start : end], word.line, word.start, end)
             continue
         value = opened.value
         if opened.option.takes is Takes.VALUE and not opened.inside:
             if not words:
-                yield Placed(None, script[start:end], number, start, end)
+                yield Placed(None, script[word.start : end], word.line, word.start, end)
                 continue
-            at, raw = words.pop(0)
-            value, end = _plain(raw), at + len(raw)
+            behind = words.pop(0)
+            value, end = behind.plain, (behind.end if behind.line == word.line else end)
         for one in (*opened.before, given(opened.option, value)):
-            yield Placed(one, script[start:end], number, start, end)
+            yield Placed(one, script[word.start : end], word.line, word.start, end)
 
 
 def head(script: str) -> list[str]:
     """Return the lines up to the first command, in which sbatch looks for options: blank ones and comments, indented or not."""
     lines = script.split("\n")
-    commands = (place for place, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#"))
+    commands = (place for place, line in enumerate(lines) if line.strip(_SPACE) and not line.lstrip(_SPACE).startswith("#"))
     return lines[: next(commands, len(lines))]
 
 
 def _options(words: list[str]) -> dict[str, str]:
-    """Return the options among words; what is none is passed over."""
+    """Return the options among words; what is none is passed over, and `--` ends them."""
     found: list[Given] = []
-    while words:
-        if words[0].startswith("-") and words[0] not in ("-", "--"):
+    while words and words[0] != "--":
+        if words[0].startswith("-") and words[0] != "-":
             found += _take(words) or ()
         else:
             words.pop(0)
     return effective(found)
 
 
-_SCRIPT_WORD = re.compile(r"""(?:[^\s"'\\#]|\\.|"[^"]*"|'[^']*')(?:[^\s"'\\]|\\.|"[^"]*"|'[^']*')*""")
-_QUOTED = re.compile(r"""\\(.)|"([^"]*)"|'([^']*)'""")
+# What C's isspace() takes for a blank.
+_SPACE = " \t\n\v\f\r"
+# The second is out of use, and read by sbatch all the same, with a warning (Slurm 22.05).
+MAGIC = ("#SBATCH", "#SLURM")
 
 
-def _words(text: str) -> list[str]:
-    """Split as sbatch splits a line of a script: quotes, backslashes, and a comment after `#`."""
-    return [_plain(word) for _, word in _placed_words(text)]
+class _Word(NamedTuple):
+    """A word of a `#SBATCH` line without its quotes, the line's number, and where it begins and ends in the script."""
+
+    plain: str
+    line: int
+    start: int
+    end: int
 
 
-def _placed_words(text: str) -> list[tuple[int, str]]:
-    found = []
+def _script_words(script: str) -> Iterator[_Word]:
     place = 0
-    while (word := _SCRIPT_WORD.search(text, place)) is not None and "#" not in text[place : word.start()]:
-        found.append((word.start(), word[0]))
-        place = word.end()
-    return found
+    for number, line in enumerate(head(script), 1):
+        if (magic := next((word for word in MAGIC if line.startswith(word)), None)) is not None:
+            at = len(magic)
+            while (word := _script_word(line, at)) is not None:
+                plain, start, at = word
+                yield _Word(plain, number, place + start, place + at)
+        place += len(line) + 1
 
 
-def _plain(word: str) -> str:
-    return _QUOTED.sub(lambda part: next(group for group in part.groups() if group is not None), word)
+def _script_word(line: str, at: int) -> tuple[str, int, int] | None:
+    """Return the next word of a line as sbatch cuts it, its beginning and its end (get_argument in sbatch's opt.c).
+
+    A backslash takes the next character as it is, also between quotes of either kind; but a blank outside of them ends the word. A
+    `#` outside of quotes begins a comment, also inside a word. A word of which nothing is left ends the line.
+    """
+    while at < len(line) and line[at] in _SPACE:
+        at += 1
+    start, quote, escaped, plain = at, "", False, ""
+    while at < len(line) and (quote or line[at] not in _SPACE):
+        character = line[at]
+        if escaped:
+            escaped = False
+        elif character == "\\":
+            escaped = True
+            at += 1
+            continue
+        elif quote and character == quote:
+            quote = ""
+            at += 1
+            continue
+        elif not quote and character in "\"'":
+            quote = character
+            at += 1
+            continue
+        elif not quote and character == "#":
+            break
+        plain += character
+        at += 1
+    return (plain, start, at) if plain else None
 
 
 def variable_options(environment: Mapping[str, str]) -> dict[str, tuple[str, str]]:

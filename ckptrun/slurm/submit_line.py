@@ -51,7 +51,14 @@ def read_line(line: str, job: Job) -> tuple[Given, ...] | Refusal:
         found = [options for options in found if not unexplained({*effective(options), *job.elsewhere}, job.shown)]
     if len({_what_counts(options) for options in found}) > 1:
         return Refusal("can be read in more than one way")
+    if found and any(_is_unproved(one) for one in found[0]):
+        return Refusal("has a value with a blank that the job does not show")
     return found[0] if found else Refusal("does not fit what the job is now")
+
+
+def _is_unproved(option: Given) -> bool:
+    """Return whether a value may have swallowed what stands behind it: no job shows it, and nothing else contradicts it."""
+    return " " in (option.value or "") and option.name not in (*READABLE, "wrap")
 
 
 def _what_counts(options: tuple[Given, ...]) -> tuple[tuple[str, str], ...]:

@@ -14,9 +14,15 @@ import tempfile
 import time
 from pathlib import Path
 
+from ckptrun.checkpoints.watch import Watch
+from ckptrun.link import supervision as core
+from ckptrun.link.events import ChildStarted, Looked
+from ckptrun.link.times import times
+from ckptrun.words import Sight
+
 PAGE = Path(__file__).parent.parent.parent / "docs" / "explanation" / "cost.md"
 RUNS = 30
-# Twelve hours pass in the loop's arithmetic, not on the clock: the looks that a 12 h link makes, one after the other.
+# Twelve hours pass in arithmetic, not on the clock: the rules say how often such a link looks, and a shorter one what a look costs.
 HOURS = 12
 
 LISTENER = """
@@ -38,38 +44,65 @@ def environment(home: str) -> dict[str, str]:
 def start_ratio(home: str) -> tuple[str, str]:
     """Return how `ckptrun run -- true` compares with `python -c pass`: medians of runs in turn."""
     commands = {"ckptrun": [sys.executable, "-m", "ckptrun", "run", "--", "true"], "bare": [sys.executable, "-c", "pass"]}
-    times: dict[str, list[float]] = {name: [] for name in commands}
+    took: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(RUNS + 1):
         for name, command in commands.items():
             before = time.perf_counter()
             subprocess.run(command, check=True, capture_output=True, env=environment(home))
-            times[name].append(time.perf_counter() - before)
-    ckptrun, bare = (statistics.median(times[name][1:]) for name in ("ckptrun", "bare"))
+            took[name].append(time.perf_counter() - before)
+    ckptrun, bare = (statistics.median(took[name][1:]) for name in ("ckptrun", "bare"))
     shown = f"{ckptrun / bare:.1f} x `python -c pass` ({ckptrun * 1000:.0f} ms and {bare * 1000:.0f} ms)"
     return "`ckptrun run -- true`, whole process", shown
 
 
 def waiting(home: str) -> tuple[str, str]:
-    """Return the processor time and memory of waiting: 20 s of a 100 s link, a look a second, times the looks of a 12 h link."""
+    """Return the processor time and memory of waiting: what a look costs in 20 s of a 100 s link, times the looks of 12 h."""
     with tempfile.TemporaryDirectory() as folder:
         for number in range(20):
             Path(folder, f"step-{number}.json").write_text("{}")
+            os.utime(Path(folder, f"step-{number}.json"), (1e9 + 60 * number,) * 2)
         command = [sys.executable, "-m", "ckptrun", "--time-limit", "100s", "--checkpoint", folder, "--", "sleep", "60"]
         process = subprocess.Popen(command, env=environment(home), stderr=subprocess.PIPE, text=True)
         process.stderr.readline()
         select_for(3.0)  # what is imported after the start belongs to the start
-        before = _cpu(process.pid)
+        before, looks = _cpu(process.pid), _wakes(process.pid)
         select_for(20.0)
-        used, looks = _cpu(process.pid) - before, 20
+        used, looks = _cpu(process.pid) - before, _wakes(process.pid) - looks
         memory = _memory(process.pid)
         process.send_signal(2)
         process.communicate()
-    per_look_s = used / looks
-    regular, frequent = (HOURS * 3600 - 1200) / 10, 1200 * 4
-    total, bare = per_look_s * (regular + frequent), _bare_wake_s() * (regular + frequent)
-    shown = f"{total:.1f} s of CPU in {regular + frequent:.0f} looks, {memory / 1e6:.0f} MB"
-    shown += f" (a Python process that only wakes as often and does nothing: {bare:.1f} s here)"
+        listing_s = _listing_s(folder)
+    waking, minutes = _looks_of_a_long_link(), HOURS * 60
+    total = used / looks * waking + listing_s * minutes
+    bare = _bare_wake_s() * waking
+    shown = f"{total:.2f} s of CPU in {waking} looks, of which {minutes} list the folder anew, {memory / 1e6:.0f} MB"
+    shown += f" (a Python process that only wakes as often and does nothing: {bare:.2f} s here)"
     return f"waiting for {HOURS} hours", shown
+
+
+def _looks_of_a_long_link() -> int:
+    """Return how often a link of 12 h looks until it asks, where the training saves every half hour."""
+    rules = core.Policy(times(0.0, HOURS * 3600.0, ()), sees_checkpoints=True)
+    state, _ = core.step(rules, core.begin(rules), ChildStarted(0.0))
+    assert state.ask_at is not None
+    at, count = 0.0, 0
+    while at < state.ask_at:
+        in_s, idle_until = core.looks(rules, state, at)
+        at, count = min(at + in_s, idle_until if idle_until > at else float("inf")), count + 1
+        written_at = tuple(1800.0 * (number + 1) for number in range(int(at // 1800)))
+        if written_at != state.sight.written_at:
+            state, _ = core.step(rules, state, Looked(at, Sight(new=True, written_at=written_at)))
+    return count
+
+
+def _listing_s(folder: str) -> float:
+    """Return what it costs to list the folder anew and to find all as it was, as a link does once a minute."""
+    watch = Watch([folder], time.time())
+    before = 0.0
+    for number in range(100):
+        watch.look(1000.0 + 61 * number, time.time())
+        before = before or time.process_time()
+    return (time.process_time() - before) / 99
 
 
 WAKER = """
@@ -97,6 +130,11 @@ def select_for(seconds: float) -> None:
 def _cpu(pid: int) -> float:
     """Return the processor time of a process in seconds, in nanosecond resolution where the kernel gives it."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+def _wakes(pid: int) -> int:
+    """Return how often a process was given a processor."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[2])
 
 
 def _memory(pid: int) -> int:

@@ -377,8 +377,46 @@ def test_a_second_signal_where_nothing_came_of_the_first(ckptrun: Ckptrun, once:
     assert f"saved (pid {training}) heard [{USR1}, {TERM}]" in text
     assert ckptrun.events("terminated") == []
     assert "will ask what bash starts to save at" in text
+    assert "by the first of SIGUSR1, SIGUSR2, SIGTERM, SIGINT that it catches" in text
     first, second = ckptrun.events("asked")
     assert "time limit" in first["reason"] and seconds_between(first, second) > 0.3
+
+
+def test_a_second_signal_without_checkpoints_where_nobody_writes(ckptrun: Ckptrun) -> None:
+    """No --checkpoint: nothing is written anywhere, so nothing has come of USR1, and TERM is sent, once."""
+    command = [*HEARER, "--hear", "USR1,TERM", "--heed", "TERM"]
+    running = ckptrun.start(*ASKED_BY_HAND, *command)
+    (training,) = ready(running, 1)
+    running.send(signal.SIGUSR1)
+    text = running.end(75)
+    assert delivered(ckptrun)[:2] == [{training: USR1}, {training: TERM}]
+    assert f"saved (pid {training}) heard [{USR1}, {TERM}" in text
+
+
+# What is asked by a signal has the margin, from then on; the second try comes after half of it.
+ASKED_BY_HAND = ("--time-limit", "300s", "--margin", "8s", "--max-links", "1", "--")
+SAVES_SOMEWHERE = """
+import os, signal, sys
+def save(*_):
+    global file
+    file = open("save", "wb")
+    os.write(1, b"begins to save\\n")
+signal.signal(signal.SIGUSR1, save)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+print("ready (pid %d)" % os.getpid(), flush=True)
+while True: signal.pause()
+"""
+
+
+def test_no_second_signal_while_somebody_writes_somewhere(ckptrun: Ckptrun) -> None:
+    """No --checkpoint, and a file that is open for writing since the ask may be a save: no other signal within it."""
+    running = ckptrun.start(*ASKED_BY_HAND, PYTHON, "-c", SAVES_SOMEWHERE)
+    (training,) = ready(running, 1)
+    running.send(signal.SIGUSR1)
+    running.until("begins to save")
+    running.end(75)
+    assert delivered(ckptrun) == [{training: USR1}]
+    assert len(ckptrun.events("terminated")) == 1
 
 
 def test_what_would_be_asked_is_announced(ckptrun: Ckptrun) -> None:

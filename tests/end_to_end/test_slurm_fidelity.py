@@ -237,7 +237,8 @@ WITHIN = ("started", "ended")
 
 
 def test_every_way_to_submit(jobs: Jobs) -> None:
-    """A wrapped command, standard input, Python, arguments as they were typed, scripts that are gone, folders, all of --export."""
+    """A wrapped command, standard input, Python, arguments as they were typed, scripts that are gone, folders, all of --export,
+    options behind the first command, no end of the last line, what was meant for the queue, 20 kB of arguments."""
     run = jobs.folder
     jobs.run("mkdir", "a folder")
     for file in ("variables", "kept"):
@@ -264,6 +265,14 @@ def test_every_way_to_submit(jobs: Jobs) -> None:
         "all": (f"#!/bin/bash\n{say}exec {endless(jobs, 'all')}\n", ["--export=ALL,WORD=two words"], []),
         "inside": (f"#!/bin/bash\n#SBATCH --export-file={run}/kept\n{say}exec {endless(jobs, 'inside')}\n", [], []),
         "file": (f"#!/bin/bash\n{say}exec {endless(jobs, 'file')}\n", ["--export-file=variables"], []),
+        "lines": (f"#!/bin/bash\n{say}exec {endless(jobs, 'lines')}\n", ["--export=ALL,WORD=a\nb c,OTHER='x,y'"], []),
+        "late": (f'#!/bin/bash\n#SBATCH --comment="a # b" # -t 9\n{say}#SBATCH --nice=9\nexec {endless(jobs, "late")}', [], []),
+        "queued": (
+            f"#!/bin/bash\n{say}exec {endless(jobs, 'queued')}\n",
+            ["--begin=now+1", "-d", "singleton", "-J", "one only"],
+            [],
+        ),
+        "long": (f'#!/bin/bash\n{say}exec {endless(jobs, "long")} "$@"\n', [], [f"{number:0100}" for number in range(200)]),
     }
     ids = {}
     for name, (text, options, arguments) in ways.items():
@@ -297,6 +306,7 @@ def test_every_way_to_submit(jobs: Jobs) -> None:
     assert "word=two words export=ALL,WORD" in told["all"][2]
     assert "word=environment" in told["list"][2]
     assert "word=file" in told["file"][2] and "word=file" in told["inside"][2]
+    assert "word=a" in told["lines"][2] and f"'{199:0100}']" in told["long"][2]
 
 
 def shown_in(log: str) -> str:

@@ -166,9 +166,11 @@ def test_without_exec_a_signal_ends_the_shell_and_the_waiting_successor_goes_on(
     assert len(steps) <= 61, "the step under way when the shell died, and no other, is counted again"
 
 
-def test_without_exec_a_person_requeues(jobs: Jobs) -> None:
-    """Nobody is told, and the same job goes on from the last whole checkpoint as attempt 2."""
-    job = start(jobs, execute="")
+@pytest.mark.parametrize("mode", [(), ("--open-mode=append",)], ids=["log begun anew", "log appended to"])
+def test_without_exec_a_person_requeues(jobs: Jobs, mode: tuple[str, ...]) -> None:
+    """Nobody is told, and the same job goes on from the last whole checkpoint as attempt 2. What keeps its log was said before."""
+    job = start(jobs, execute="", sbatch=mode)
+    assert ("`#SBATCH --open-mode=append` keeps a requeue from emptying the log" in jobs.log()) is (not mode)
     jobs.run("scontrol", "requeue", job)
     jobs.start_requeued(job)
     assert jobs.until_over()[-1] == "complete"
@@ -176,8 +178,11 @@ def test_without_exec_a_person_requeues(jobs: Jobs) -> None:
     assert jobs.events("submitted") == []
     assert "resuming from" in jobs.log()
     steps = jobs.steps()
-    assert steps == list(range(steps[0], 61)), "nobody was told in time to rename the log: Slurm has emptied it"
-    assert steps[0] > 1
+    if mode:
+        assert sorted(set(steps)) == list(range(1, 61)) and len(steps) <= 61, "the step under way is counted again, and no other"
+    else:
+        assert steps == list(range(steps[0], 61)), "nobody was told in time to rename the log: Slurm has emptied it"
+        assert steps[0] > 1
 
 
 def test_a_training_that_slurm_tells_first_is_not_called_complete(jobs: Jobs) -> None:

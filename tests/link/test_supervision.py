@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import typing
 
 import pytest
@@ -458,3 +459,65 @@ def _check_log(rules: core.Policy, world: World) -> None:
         if isinstance(action, events.Terminate) and before.reason is None and rules.times is not None:
             over = before.status is not None  # what is left of it has as long as a save that is asked for
             assert at >= rules.times.term_at or before.sight.written_at or before.replaced or "taken over" in action.why or over
+
+
+def looks_of(rules: core.Policy, saves_every_s: float | None, until: float) -> list[float]:
+    """Return when a link that is not asked looks, where a save stands every so often; each look shows what was saved until then."""
+    state, _ = history(rules, START)
+    at, found = 0.0, []
+    while at < until:
+        in_s, idle_until = core.looks(rules, state, at)
+        at = min(at + in_s, idle_until if idle_until > at else float("inf"))
+        found.append(at)
+        count = int(at // saves_every_s) if saves_every_s is not None else 0
+        written_at = tuple((number + 1) * saves_every_s for number in range(count)) if saves_every_s else ()
+        if written_at != state.sight.written_at:
+            state, _ = core.step(rules, state, saw(at, *written_at))
+    return found
+
+
+@pytest.mark.parametrize("saves_every_s", [None, 20.0, 600.0, 3600.0])
+def test_twelve_hours_of_waiting_are_few_looks(saves_every_s: float | None) -> None:
+    """One in ten seconds, and no more than a few hundred besides, however the training saves and whether or not it can be told."""
+    ask_at = 12 * 3600.0 - 600
+    found = looks_of(policy(12 * 3600.0), saves_every_s, ask_at)
+    assert ask_at / 10 - 2 <= len(found) <= ask_at / 10 + 400
+    assert max(later - earlier for earlier, later in itertools.pairwise(found)) <= 10.0 + 1e-6
+
+
+@pytest.mark.parametrize("interval_s", [4.0, 60.0, 600.0, 3000.0])
+def test_the_save_after_which_none_fits_is_seen_at_once(interval_s: float) -> None:
+    """The look that shows it comes within a quarter of a second, or a hundredth of the interval; the next ones follow closely."""
+    rules = policy(6 * 3600.0)
+    assert rules.times is not None
+    last = next(n * interval_s for n in range(1, 10000) if (n + 1.2) * interval_s >= rules.times.term_at)
+    found = [at for at in looks_of(rules, interval_s, last + 60) if at >= last]
+    assert found[0] - last <= min(max(0.25, interval_s / 100), 10.0) + 1e-6
+    close = [at for at in found if at - last < core.SETTLED_S]
+    assert all(later - earlier <= 0.25 + 1e-6 for earlier, later in itertools.pairwise(close))
+
+
+def test_looks_after_the_ask() -> None:
+    """Four a second while it saves, and as long as it usually takes; then one, until something is seen."""
+    asked = (START, ASK, HEARD, events.Delivered(90.0, True))
+    state, _ = history(policy(), *asked)
+    assert core.looks(policy(), state, 91.0).in_s == 0.25
+    long = policy(12 * 3600.0)
+    late, _ = history(long, START, events.AskDue(42600.0), events.Listened(42600.0, Hearing.HEARS))
+    assert [core.looks(long, late, at).in_s for at in (42601.0, 42700.0)] == [0.25, 1.0]
+    saving, _ = history(long, START, events.AskDue(42600.0), events.Listened(42600.0, Hearing.HEARS), saw(42700.0, writing=True))
+    assert core.looks(long, saving, 42700.0).in_s == 0.25
+    untold, _ = history(long, START, events.AskDue(42600.0), events.Listened(42600.0, Hearing.DEAF))
+    assert core.looks(long, untold, 42601.0).in_s == 1.0
+
+
+def test_without_checkpoints_the_second_signal_needs_silence() -> None:
+    """No save can be seen: the next candidate comes where nobody wrote anything that may be one. A relay sends none."""
+    rules = policy(sees=False)
+    asked = (START, ASK, HEARD, events.Delivered(90.0, True))
+    _, silent = history(rules, *asked, events.NextCandidateDue(92.5, silent=True))
+    assert kinds(silent) == ["Listen", "SignalTraining", "SignalTraining"]
+    _, writes = history(rules, *asked, events.NextCandidateDue(92.5))
+    assert kinds(writes) == ["Listen", "SignalTraining"]
+    relay, _ = history(rules._replace(relays=True), *asked)
+    assert relay.next_candidate_at is None

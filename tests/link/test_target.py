@@ -10,7 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckptrun.link.launchers import ATTENDANTS, CONTAINERS, INITS, MPI, SHELLS, TOOLS, WRAPPERS, Kind, kind, name
-from ckptrun.link.target import INT, TERM, USR1, USR2, Hearing, Target, announce, audience, subject, told_by_file, told_by_relays
+from ckptrun.link.target import (
+    INT,
+    TERM,
+    USR1,
+    USR2,
+    Hearing,
+    Target,
+    announce,
+    audience,
+    by,
+    subject,
+    told_by_file,
+    told_by_relays,
+)
 from ckptrun.words import Process
 
 EVERYTHING = (*range(1, 9), *range(10, 19), *range(20, 32))
@@ -362,3 +375,9 @@ def test_one_that_is_told_by_file_is_spared_int() -> None:
     for caught, asked in (((), []), ((INT,), []), ((INT, USR1), [USR1])):
         found = told_by_file(audience((process(1, 0, "python t.py", *caught),), 1, None))
         assert ([target.signal for target in found.targets], found.hearing, found.trainings) == (asked, Hearing.HEARS, (1,))
+
+
+def test_by_which_signal_is_known_before_the_training_has_begun() -> None:
+    """As far as it is: the one that the user named, or which ones come into question."""
+    assert by("USR2") == "SIGUSR2, if it catches it"
+    assert by("auto").startswith("the first of SIGUSR1, SIGUSR2, SIGTERM")

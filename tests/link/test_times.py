@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckptrun.link.times import longest_interval, look_every, next_save_fits, slowest, times
+from ckptrun.link.times import (
+    decisive_from,
+    longest_interval,
+    look_every,
+    look_for_last_save,
+    measurable,
+    next_save_fits,
+    slowest,
+    times,
+)
 from ckptrun.words import Save
 
 HOUR = 3600.0
@@ -98,11 +109,35 @@ def test_next_save_fits() -> None:
     assert not next_save_fits((), 0.0, 0.0, 1e9)
 
 
-def test_looks_are_rare_in_the_middle_and_frequent_near_the_end() -> None:
-    """One look in min(10 s, L/100); four a second in the last tenth, at most 20 minutes."""
-    assert look_every(12 * HOUR, 6 * HOUR, None) == 10.0
-    assert look_every(12 * HOUR, 1199.0, None) == 0.25
-    assert look_every(12 * HOUR, 1205.0, None) == 5.0
-    assert look_every(100.0, 50.0, None) == 1.0
-    assert look_every(100.0, 30.0, 20.0) == 0.25
-    assert look_every(None, None, None) == 10.0
+def test_looks_are_rare_while_nothing_depends_on_them() -> None:
+    """One look in min(10 s, L/100), at most four a second."""
+    assert (look_every(12 * HOUR), look_every(100.0), look_every(10.0), look_every(None)) == (10.0, 1.0, 0.25, 10.0)
+
+
+@given(
+    gaps=st.lists(st.floats(0.1, 1e4), max_size=8),
+    slowest_s=st.floats(0, 1e3),
+    left_s=st.floats(1, 1e5),
+    wait_s=st.floats(0, 1e5),
+)
+def test_from_when_on_a_save_would_be_the_last(gaps: list[float], slowest_s: float, left_s: float, wait_s: float) -> None:
+    """No save that comes earlier is the last that fits: until then looks may be rare."""
+    written = tuple(itertools.accumulate(gaps))
+    term_at, now = sum(gaps) + left_s, sum(gaps) + wait_s
+    if now < decisive_from(written, 0.0, slowest_s, term_at) - 1e-6:
+        assert next_save_fits((*written, now), 0.0, slowest_s, term_at)
+
+
+def test_the_last_save_is_found_within_a_hundredth_of_the_interval() -> None:
+    """Saves every 200 s: a look in 2 s; no look comes more often than four times a second."""
+    assert look_for_last_save((200.0, 400.0), 0.0, 450.0) == 2.0
+    assert look_for_last_save((200.0, 400.0), 0.0, 900.0) == 5.0
+    assert look_for_last_save((), 0.0, 10.0) == 0.25
+
+
+def test_a_save_is_waited_for_once_the_cadence_is_known() -> None:
+    """After two saves, and for three of them; then it is too fast to be seen."""
+    assert measurable((100.0,)) is None
+    assert measurable((100.0, 200.0)) == (290.0, 320.0)
+    assert measurable((100.0, 200.0, 300.0, 400.0, 500.0)) is None
+    assert measurable((3600.0, 7200.0)) == (7200.0 + 3540, 7200.0 + 3720)

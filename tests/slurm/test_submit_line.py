@@ -78,6 +78,7 @@ def test_a_wrapped_command() -> None:
         ("sbatch --no-such=1 job.sh", "does not fit"),
         ("sbatch --export-file a --signal=USR1 job.sh", "more than one way"),
         ("sbatch other.sh", "does not fit"),
+        ("sbatch --extra -s x y job.sh", "does not show"),
     ],
 )
 def test_what_is_refused(line: str, why: str) -> None:
@@ -188,10 +189,23 @@ def test_words_as_getopt_reads_them() -> None:
     assert read(["--mem"]) is read(["--ntasks-per=1"]) is read(["--hold=1"]) is read(["-Z"]) is None
 
 
-def test_script_lines_as_sbatch_reads_them() -> None:
-    """Quotes, backslashes, comments; what is no option is passed over."""
-    script = "#!/bin/sh\n#SBATCH --job-name='a # b' --comment=\"c  d\"e # f\n#SBATCH -o a\\ b what --mem 5G# # x\n#SBATCH\n"
-    assert script_options(script) == {"job-name": "a # b", "comment": "c  de", "output": "a b", "mem": "5G#"}
+@pytest.mark.parametrize(
+    ("lines", "options"),
+    [
+        ("#SBATCH --job-name='a # b' --comment=\"c  d\"e # -t 3", {"job-name": "a # b", "comment": "c  de"}),
+        ("#SBATCH --mem 5G# -t 3\n#SBATCH\n# -t 4\n  #SBATCH -t 4", {"mem": "5G"}),
+        ("#SBATCH -o a\\ b", {"output": "a"}),
+        ("#SBATCH -J \"a\\\"b\" --comment='it\\'s \\\\'", {"job-name": 'a"b', "comment": "it's \\"}),
+        ("#SBATCH --comment # nothing\n#SBATCH -J name", {"comment": "-J"}),
+        ("#SBATCH -n2 -- -J x\n#SBATCH -J y", {"ntasks": "2"}),
+        ("#SLURM -J old\n#SBATCH\t-n2", {"job-name": "old", "ntasks": "2"}),
+        ("\u00a0\n#SBATCH -J x", {}),
+        ("true\n#SBATCH -J x", {}),
+    ],
+)
+def test_script_lines_as_sbatch_reads_them(lines: str, options: dict[str, str]) -> None:
+    """Quotes, backslashes, comments; the words of all lines are one command line, up to the first command."""
+    assert script_options(f"#!/bin/sh\n{lines}\n") == options
 
 
 def test_variables_of_sbatch() -> None:
