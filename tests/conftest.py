@@ -21,9 +21,11 @@ from tests.end_to_end.jobs import Jobs
 
 _FRAMEWORKS = re.compile("torch|accelerate|tensorflow")
 # The same examples in each run, so that a failure is one of the change; CKPTRUN_TEST_EXPLORE=1 looks for others.
-hypothesis.settings.register_profile("same", derandomize=True, database=None)
-if not os.environ.get("CKPTRUN_TEST_EXPLORE"):
-    hypothesis.settings.load_profile("same")
+# Neither way an example has a time limit: a process may stand still for seconds on a machine that has other things to do.
+_UNHURRIED: dict[str, Any] = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("same", derandomize=True, database=None, **_UNHURRIED)
+hypothesis.settings.register_profile("others", **_UNHURRIED)
+hypothesis.settings.load_profile("others" if os.environ.get("CKPTRUN_TEST_EXPLORE") else "same")
 _LAB_FILE, _OWNER, _REQUIRED = "CKPTRUN_LAB_FILE", "CKPTRUN_LAB_OWNER", "CKPTRUN_REQUIRE_SLURM"
 
 

