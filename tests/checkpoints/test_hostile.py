@@ -148,7 +148,7 @@ def test_hostile_files(tmp_path: Path, options: tuple[str, ...]) -> None:
     expected = make_hostile(tmp_path)
     command = [sys.executable, "-m", "ckptrun", "verify", "--json", *options, str(tmp_path)]
     limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))  # noqa: E731
-    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit, timeout=250)
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit, timeout=600)
     assert (done.returncode, done.stderr) == (1, "")
     said = {os.path.relpath(row["path"], tmp_path): (row["status"], row["why"]) for row in json.loads(done.stdout)["data"]}
     for name, (status, why) in said.items():
@@ -188,7 +188,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
 def run_verify(*words: object) -> subprocess.CompletedProcess[str]:
     """Run `ckptrun verify`."""
     command = [sys.executable, "-m", "ckptrun", "verify", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.parametrize("case", [*FILES, *SEVERAL], ids=lambda case: case.id)

@@ -17,7 +17,7 @@ from tests.checkpoints.cases import Case, copy
 def run(*words: object) -> subprocess.CompletedProcess[str]:
     """Run `ckptrun verify`."""
     command = [sys.executable, "-m", "ckptrun", "verify", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 def test_a_folder_of_checkpoints_newest_first(tmp_path: Path) -> None:

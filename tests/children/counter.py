@@ -1,5 +1,8 @@
 """A training that counts: `counter.py FOLDER STEPS SECONDS [--hear USR1] [--exit CODE] [--save SECONDS] [--ignore] [--deaf]`.
 
+STEPS may be `@FILE`: the number that stands in that file when it starts. With `--until FILE` a save ends when that file exists;
+variables in its name are filled in.
+
 It prints `ready (pid N)`, then `step N` for each step, saves each step (or only when asked), resumes from the newest file, and
 holds a lock so that two of them at once are noticed: the second prints `TWO AT ONCE` and exits with 99. With `--tell` it prints
 `saved N`, too.
@@ -15,17 +18,20 @@ import time
 
 parser = argparse.ArgumentParser()
 parser.add_argument("folder")
-parser.add_argument("steps", type=int)
+parser.add_argument("steps")
 parser.add_argument("seconds", type=float)
 parser.add_argument("--hear", default="")
 parser.add_argument("--exit", type=int, default=0)
 parser.add_argument("--save", type=float, default=0.0)
+parser.add_argument("--until", default="")
 parser.add_argument("--only-asked", action="store_true")
 parser.add_argument("--ignore", action="store_true")
 parser.add_argument("--deaf", action="store_true")
 parser.add_argument("--tell", action="store_true")
 parser.add_argument("--go-on", action="store_true")
 options, extra = parser.parse_known_args()
+steps = int(open(options.steps[1:]).read()) if options.steps.startswith("@") else int(options.steps)
+last = os.path.expandvars(options.until)
 
 
 def say(text):
@@ -66,7 +72,7 @@ def save(step):
     with open(path + ".tmp", "w") as file:
         until = time.monotonic() + options.save
         file.write('{"step": ')
-        while time.monotonic() < until:
+        while time.monotonic() < until or (last and not os.path.exists(last)):
             file.write(" ")
             file.flush()
             time.sleep(0.05)
@@ -83,7 +89,7 @@ names = [name for name in names if name.endswith(".json")]
 step = json.load(open(os.path.join(options.folder, names[-1])))["step"] if names else 0
 say(f"ready (pid {os.getpid()})")
 say(f"from {step} with {extra}")
-while step < options.steps:
+while step < steps:
     step += 1
     say(f"step {step}")
     until = time.monotonic() + options.seconds

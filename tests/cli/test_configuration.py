@@ -141,7 +141,7 @@ def in_a_world_with(folder: Path, text: str, *words: str, environment: dict[str,
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
 
 

@@ -25,7 +25,7 @@ FirstJobId={first_job_id}
 # what clusters run: only the batch shell and the tasks of steps hear a SIGTERM
 ProctrackType=proctrack/cgroup
 TaskPlugin=task/cgroup
-KillWait=5
+KillWait=20
 MessageTimeout=10
 SlurmdTimeout={slurmd_timeout}
 SlurmctldTimeout=60

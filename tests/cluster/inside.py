@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.cluster.configuration import ACCOUNTING, NODES
 
-_READY_S = 60.0
+_READY_S = 240.0
 _SIOCSIFFLAGS, _SIOCSIFADDR, _IFF_UP = 0x8914, 0x8916, 0x1
 # Slurm resolves names with AI_ADDRCONFIG, for which an address in 127.0.0.0/8 is none.
 _ADDRESS = "10.77.0.1"

@@ -58,7 +58,7 @@ class Lab(NamedTuple):
 
     def run(self, *words: str | Path, user: bool = True, cwd: Path | None = None, check: bool = True, **options: Any) -> str:
         """Run a command to its end and return what it printed. Raises AssertionError with its stderr where it fails."""
-        settings: dict[str, Any] = {"env": self.environment(), "text": True, "capture_output": True, "timeout": 120} | options
+        settings: dict[str, Any] = {"env": self.environment(), "text": True, "capture_output": True, "timeout": 600} | options
         done = subprocess.run(self.argv(*words, user=user, cwd=cwd), check=False, **settings)
         assert not check or done.returncode == 0, f"{shlex.join(map(str, words))}: {done.returncode}\n{done.stdout}{done.stderr}"
         return str(done.stdout)

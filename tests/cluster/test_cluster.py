@@ -18,7 +18,11 @@ def test_a_job_of_the_user_runs_on_a_node_of_its_own_name(lab: Lab, tmp_path: Pa
     assert lines[1] == install.USER
     assert any("freezer" in line and f"job_{job}" in line for line in lines)
     assert lines[-2].startswith("ckptrun ")
-    assert "COMPLETED" in lab.run("sacct", "-n", "-X", "-j", job, "-o", "state")
+    for _ in range(100):  # accounting is some moments behind
+        if "COMPLETED" in lab.run("sacct", "-n", "-X", "-j", job, "-o", "state"):
+            return
+        lab.run("srun", "-Q", "-p", "batch", "true")
+    raise AssertionError(f"accounting never knew how job {job} ended")
 
 
 def test_three_nodes_and_their_partitions(lab: Lab) -> None:

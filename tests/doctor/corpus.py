@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 HEAD = "#!/bin/bash\n#SBATCH --job-name=count --time=5\n#SBATCH --output=%x_%j.out\n"
-SHORT = "--time-limit 6s --margin 2s"
+SHORT = "--time-limit 26s --margin 20s"
 OPTIONS = f"--checkpoint ck {SHORT}"
 OWN = f"#CKPTRUN {OPTIONS}\n"
 # Two steps, each of which lasts until it is asked: three links, however busy the machine is.

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import IO, Any
 
+from tests.cluster import watch
+
 PROGRAMS = Path(__file__).parent.parent / "programs"
 CHILDREN = Path(__file__).parent.parent / "children"
 
@@ -42,7 +44,7 @@ class Ckptrun:
             "text": True,
             "errors": "surrogateescape",
         }
-        settings |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "timeout": 240} | options
+        settings |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "timeout": 600} | options
         done = subprocess.run(self.argv(*words), **settings)
         if code is not None:
             assert done.returncode == code, f"exit code {done.returncode}\n{done.stderr}\n{done.stdout}"
@@ -72,6 +74,15 @@ class Ckptrun:
         (path,) = (self.home / "chains").glob(f"{chain}/events.jsonl")
         found = [json.loads(line) for line in whole_lines(path.read_text())]
         return [event for event in found if kind is None or event["event"] == kind]
+
+    def until_event(self, kind: str, count: int = 1) -> list[dict[str, Any]]:
+        """Wait for so many events of a kind, and return them: what a training prints may be seen before it is written down."""
+
+        def enough() -> list[dict[str, Any]] | None:
+            found = self.events(kind)
+            return found if len(found) >= count else None
+
+        return watch.until(self.home, enough)
 
     def outcomes(self) -> list[str]:
         """Return the outcomes of the links, in order."""
@@ -104,7 +115,7 @@ class Running:
         output: IO[str] = self.process.stdout  # type: ignore[assignment]
         self.lines += [line.rstrip("\n") for line in output]
         output.close()
-        found = self.process.wait(timeout=240)
+        found = self.process.wait(timeout=600)
         text = "\n".join(self.lines)
         assert code is None or found == code, f"exit code {found}\n{text}"
         return text

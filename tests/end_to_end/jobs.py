@@ -19,6 +19,10 @@ from tests.end_to_end.harness import CHILDREN, whole_lines
 T = TypeVar("T")
 
 
+# In front of a job's ckptrun: it waits until `Jobs.open` lets it begin, and all that the test does before that is done.
+CLOSED = "until [ -e opened ]; do sleep 0.1; done\n"
+
+
 class Jobs:
     """One user's work on the lab: `folder` is where he submits from, `state` his ledger."""
 
@@ -26,6 +30,7 @@ class Jobs:
         self.lab = lab
         self.folder = lab.home / name
         self.state = self.folder / "state"
+        self.near = 0
         lab.run("mkdir", "-p", self.state)
         self.provide(CHILDREN / "counter.py")
         self.environment = lab.environment() | {"CKPTRUN_HOME": str(self.state)}
@@ -51,6 +56,30 @@ class Jobs:
         own = f"{execute}ckptrun --checkpoint ck {options}".strip()
         return f"{own} python {self.lab.home}/counter.py ck {steps} {seconds} {' '.join(words)}".rstrip()
 
+    def counter_to_goal(self, *words: str, options: str = "", execute: str = "exec ") -> str:
+        """Return the line that counts to what `goal` says when a link starts: for now so far away that nobody gets there.
+
+        However slow this machine is, the training is still counting when the test does something to it.
+        """
+        self.goal(100_000, 0.1)
+        return self.counter(0, 0, *words, options=options, execute=execute).replace("ck 0 0", "ck $(cat goal)")
+
+    def goal(self, steps: int, seconds: float) -> None:
+        """Say where the next links of the chain count to, and how fast."""
+        self.run("tee", "goal.new", input=f"{steps} {seconds}")
+        self.run("mv", "goal.new", "goal")
+
+    def goal_is_near(self, further: int = 20) -> int:
+        """Let the next links count some steps more than were counted, and quickly; return where to."""
+        self.near = max(self.steps()) + further
+        self.goal(self.near, 0.02)
+        return self.near
+
+    def each_counted_once(self) -> bool:
+        """Return whether the steps to the goal, or as far as one came that did not know it yet, were counted once, in order."""
+        steps = self.steps()
+        return steps == list(range(1, steps[-1] + 1)) and steps[-1] >= self.near
+
     def run(self, *words: str | Path, check: bool = True, **settings: Any) -> str:
         """Run a command in the user's folder."""
         return self.lab.run(*words, cwd=self.folder, check=check, **{"env": self.environment, **settings})
@@ -59,13 +88,29 @@ class Jobs:
         """Submit; return the job's id."""
         return self.run("sbatch", "--parsable", *words).strip()
 
+    def open(self) -> None:
+        """Let jobs begin that are `CLOSED`."""
+        self.run("touch", "opened")
+
+    def go_on(self, job: str) -> str:
+        """Tell the link that counts in this job to save and to go on in a new one; return that one when it has started."""
+        number = self.jobs().index(job)
+        self.run("scancel", "-b", "-s", "USR1", job)
+        return str(self.until_event("started", number + 2)[number + 1]["job"])
+
+    def stop(self) -> None:
+        """Stop the chain wherever it is, also between two links, and wait until nothing of it is left in the queue."""
+        self.run("ckptrun", "chain", "stop")
+        for job in self.queue():
+            self.after(job)
+
     # --- what can be waited for
 
-    def until(self, found: Callable[[], T | None], limit_s: float = 120.0) -> T:
+    def until(self, found: Callable[[], T | None], limit_s: float = 300.0) -> T:
         """Wait until something is true of the files in the user's folder."""
         return watch.until(self.folder, found, limit_s, self.story)
 
-    def until_event(self, kind: str, count: int = 1, limit_s: float = 120.0) -> list[dict[str, Any]]:
+    def until_event(self, kind: str, count: int = 1, limit_s: float = 300.0) -> list[dict[str, Any]]:
         """Wait for so many events of a kind, and return them."""
 
         def enough() -> list[dict[str, Any]] | None:
@@ -74,11 +119,11 @@ class Jobs:
 
         return self.until(enough, limit_s)
 
-    def until_line(self, pattern: str, limit_s: float = 120.0) -> re.Match[str]:
+    def until_line(self, pattern: str, limit_s: float = 300.0) -> re.Match[str]:
         """Wait for a line in any job's log."""
         return self.until(lambda: re.search(pattern, self.log(), re.MULTILINE), limit_s)
 
-    def until_over(self, limit_s: float = 200.0) -> list[str]:
+    def until_over(self, limit_s: float = 400.0) -> list[str]:
         """Wait until the chain has ended for good and its last job is gone; return the outcomes of its starts."""
         self.until(lambda: self.outcomes()[-1:] not in ([], ["continued"], ["requeued"]) or None, limit_s)
         for job in self.jobs()[-1:]:
@@ -92,7 +137,7 @@ class Jobs:
 
     def until_line_is_known(self, job: str) -> None:
         """Wait until accounting knows how a job was submitted, some seconds after that."""
-        limit_at = time.monotonic() + 60.0
+        limit_at = time.monotonic() + 300.0
         while time.monotonic() < limit_at:
             if self.run("/usr/bin/sacct", "-n", "-P", "-X", "-j", job, "-o", "submitline").strip():
                 return
@@ -108,7 +153,7 @@ class Jobs:
         self._until_asked(answers=True)
 
     def _until_asked(self, *, answers: bool) -> None:
-        limit_at = time.monotonic() + 60.0
+        limit_at = time.monotonic() + 300.0
         while ("UP" in self.run("scontrol", "ping", check=False)) != answers:
             assert time.monotonic() < limit_at, f"the controller was never {'there' if answers else 'away'}"
 
@@ -116,7 +161,7 @@ class Jobs:
         """Let a requeued job start at once: it would wait 121 s, and only somebody who outlives it can say that it need not."""
         seen: list[str] = []
         told = False
-        end_at = time.monotonic() + 110.0
+        end_at = time.monotonic() + 300.0
         while time.monotonic() < end_at:
             seen.append(self.run("squeue", "-h", "-t", "all", "-j", job, "-o", "%T|%r|%S").strip())
             if seen[-1].startswith("PENDING|BeginTime"):  # said earlier, while the job is on its way back, it is forgotten
@@ -148,9 +193,13 @@ class Jobs:
 
     def log(self) -> str:
         """Return what all jobs have printed, in the order of their ids."""
-        # What an earlier attempt of a requeued job printed stands in a file of its own.
-        paths = sorted(self.folder.glob("*.out*"), key=lambda path: (path.name.partition(".attempt")[0], path.suffix == ".out"))
-        return "".join(path.read_text(errors="replace") for path in paths)
+        while True:
+            # What an earlier attempt of a requeued job printed stands in a file of its own.
+            paths = sorted(self.folder.glob("*.out*"), key=lambda path: (path.name.partition(".attempt")[0], path.suffix == ".out"))
+            try:
+                return "".join(path.read_text(errors="replace") for path in paths)
+            except FileNotFoundError:  # it was given that other name in this moment
+                continue
 
     def steps(self) -> list[int]:
         """Return the steps that the trainings have counted, in order."""
@@ -159,7 +208,8 @@ class Jobs:
     def state_of(self, job: str) -> str:
         """Return a job's state as accounting has it, once it is over."""
         self.after(job)
-        for _ in range(20):
+        limit_at = time.monotonic() + 300.0
+        while time.monotonic() < limit_at:
             found = self.run("sacct", "-n", "-P", "-X", "-j", job, "-o", "state").split()
             if found and found[-1] not in ("RUNNING", "PENDING", "COMPLETING"):
                 return found[0] if found[0] == "CANCELLED" else found[-1]

@@ -17,8 +17,8 @@ from tests.end_to_end.test_ends import counter, steps_of
 
 ROOT = Path(__file__).parent.parent.parent
 API_COUNTER = str(PROGRAMS / "api_counter.py")
-# The training looks once a second, so the margin of these short links is longer than that.
-LINKS_OF_6S = ("--time-limit", "6s", "--margin", "3s")
+# Asked after three seconds. The training looks once a second; the rest is for the save, however slow the machine is.
+SHORT = ("--time-limit", "24s", "--margin", "21s")
 
 
 def api_counter(steps: int, seconds: float, *words: str) -> list[str]:
@@ -31,12 +31,15 @@ def check_asked_by_file(ckptrun: Ckptrun, output: str, steps: int) -> None:
     assert steps_of(output) == list(range(1, steps + 1))
     starts, asked = ckptrun.events("started"), ckptrun.events("asked")
     assert len(starts) >= 3
-    assert [(event["by_file"], event["delivered"]) for event in asked] == [(True, [])] * (len(starts) - 1)
+    assert {(event["by_file"], event["delivered"] == []) for event in asked} == {(True, True)}
     assert ckptrun.outcomes() == ["continued"] * (len(starts) - 1) + ["complete"]
     heard_at = [float(found) for found in re.findall(r"^asked at (\S+)", output, re.MULTILINE)]
+    # The last one may be asked on its way out, when it does not look any more.
+    assert len(starts) - 1 <= len(heard_at) <= len(asked) <= len(starts)
     delays = [heard - start["ask_at"] for heard, start in zip(heard_at, starts, strict=False)]
-    # A second between two looks and a step of 0.1 s, and what a busy machine adds.
-    assert len(delays) == len(asked) and all(0 <= delay < 2.5 for delay in delays), delays
+    assert all(delay >= 0 for delay in delays), delays
+    # A second between two looks and a step of 0.1 s. A busy machine may add to each, but not to all.
+    assert min(delays) < 2.5, delays
     assert not ckptrun.events("terminated")
     assert ckptrun.events("ended")[-1]["reason"] == "the training said that it is done"
 
@@ -48,7 +51,7 @@ def test_one_that_catches_no_signal_is_asked_by_file(ckptrun: Ckptrun, words: tu
     Its exit code does not matter once it has said that it is done: the chain is complete, and the code is passed on.
     """
     command = api_counter(100, 0.1, "--exit", "3", *words)
-    done = ckptrun.run(*LINKS_OF_6S, "--checkpoint", "ck", "--", *command, code=3)
+    done = ckptrun.run(*SHORT, "--checkpoint", "ck", "--", *command, code=3)
     check_asked_by_file(ckptrun, done.stdout, 100)
     assert "by file (it looks for it)" in done.stderr
 
@@ -76,7 +79,7 @@ def in_container(bwrap: str, folder: Path, mailbox_bind: str) -> list[str]:
 
 def test_in_a_container_with_pids_of_its_own(ckptrun: Ckptrun, bwrap: str) -> None:
     """Its pids mean nothing outside and signals do not reach it: the mailbox is mounted, and the chain goes on as outside."""
-    done = ckptrun.run(*LINKS_OF_6S, "--checkpoint", "ck", "--", *in_container(bwrap, ckptrun.folder, "--bind"), code=0)
+    done = ckptrun.run(*SHORT, "--checkpoint", "ck", "--", *in_container(bwrap, ckptrun.folder, "--bind"), code=0)
     assert set(re.findall(r"^module (.*)", done.stdout, re.MULTILINE)) == {str(ROOT / "mounted" / "ckptrun.py")}
     assert int(re.findall(r"^ready \(pid (\d+)\)", done.stdout, re.MULTILINE)[0]) < 10
     check_asked_by_file(ckptrun, done.stdout, 100)
@@ -92,9 +95,9 @@ def test_a_mailbox_that_is_mounted_read_only(ckptrun: Ckptrun, bwrap: str) -> No
 
 def test_one_that_also_catches_a_signal_gets_both(ckptrun: Ckptrun) -> None:
     """USR1 and the file, once each: no second signal follows while it is at its step."""
-    command = api_counter(75, 0.1, "--hear", "USR1,USR2")
-    done = ckptrun.run(*LINKS_OF_6S, "--checkpoint", "ck", "--", *command, code=0)
-    assert steps_of(done.stdout) == list(range(1, 76))
+    command = api_counter(100, 0.1, "--hear", "USR1,USR2")
+    done = ckptrun.run(*SHORT, "--checkpoint", "ck", "--", *command, code=0)
+    assert steps_of(done.stdout) == list(range(1, 101))
     first, *others = ckptrun.events("asked")
     assert first["by_file"] and [one[1] for one in first["delivered"]] == [signal.SIGUSR1], done.stderr
     # The last ask may meet a training on its way out, where Python hears no signal any more.
@@ -125,12 +128,12 @@ def test_save_now_and_go_on(ckptrun: Ckptrun) -> None:
 def test_save_now_is_followed_by_save_and_stop(ckptrun: Ckptrun) -> None:
     """A save in between, asked for by a person, changes nothing of the ask at the checkpoint time."""
     running = ckptrun.start(
-        "--chain", "c", "--time-limit", "12s", "--margin", "3s", "--checkpoint", "ck", "--", *api_counter(100, 0.1)
+        "--chain", "c", "--time-limit", "60s", "--margin", "51s", "--checkpoint", "ck", "--", *api_counter(130, 0.1)
     )
     running.until(r"^step 3$")
     ckptrun.run("chain", "save", "c", code=0)
     output = running.end(code=0)
-    assert steps_of(output) == list(range(1, 101))
+    assert steps_of(output) == list(range(1, 131))
     assert set(ckptrun.outcomes()) == {"continued", "complete"}
     assert all(event["by_file"] for event in ckptrun.events("asked"))
 
@@ -148,15 +151,33 @@ def test_save_now_to_one_that_cannot_hear(ckptrun: Ckptrun) -> None:
     assert steps_of(running.end(code=0)) == list(range(21, 61))
 
 
+# A step lasts until it is asked, but for the last one: as many links as steps, however slow the machine is.
+ONE_STEP = """
+import ckptrun, json, os, select, sys
+run = ckptrun.current()
+step = 1 + (json.load(open("step.json")) if os.path.exists("step.json") else 0)
+print("step", step, flush=True)
+run.progress(step, 7)
+while step < 7 and not run.stop_requested:
+    select.select([], [], [], 0.02)
+with ckptrun.atomic_path("step.json") as path, open(path, "w") as file:
+    json.dump(step, file)
+run.saved("step.json")
+if step == 7:
+    run.done()
+"""
+
+
 def test_progress_is_seen_without_checkpoints(ckptrun: Ckptrun) -> None:
     """No --checkpoint: with the steps that the training tells the bound of five does not apply, and its saves are measured."""
-    done = ckptrun.run("--time-limit", "3s", "--margin", "2s", "--", *api_counter(240, 0.05), code=0)
+    options = ("--time-limit", "10s", "--margin", "9s")  # asked after a second: one step, and the next start
+    done = ckptrun.run(*options, "--", sys.executable, "-c", ONE_STEP, code=0)
     ends = ckptrun.events("ended")
-    assert len(ends) > 5 and steps_of(done.stdout) == list(range(1, 241))
+    assert len(ends) == 7 and steps_of(done.stdout) == list(range(1, 8))
     assert all(end["progress"] and not end["short"] for end in ends)
-    assert [end["step"] for end in ends] == sorted({end["step"] for end in ends})
+    assert [end["step"] for end in ends] == list(range(1, 8))
     saved = ckptrun.events("saved")
-    assert len(saved) == len(ends) - 1 and all(save["asked"] and save["verdict"] == "not-checked" for save in saved)
+    assert len(saved) == 6 and all(save["asked"] and save["verdict"] == "not-checked" for save in saved)
     assert "at most 5 links" in done.stderr.splitlines()[0] and done.stderr.count("at most 5 links") == 1
     assert ckptrun.show()["max_links"] == 20
 
@@ -172,41 +193,43 @@ while not run.stop_requested:
 
 def test_a_chain_that_tells_of_no_progress_is_stopped(ckptrun: Ckptrun) -> None:
     """The same step at the end of three links: stopped after the second that brought nothing."""
-    done = ckptrun.run("--time-limit", "3s", "--margin", "2s", "--", sys.executable, "-c", STUCK, code=75)
+    done = ckptrun.run("--time-limit", "10s", "--margin", "9s", "--", sys.executable, "-c", STUCK, code=75)
     assert [end["progress"] for end in ckptrun.events("ended")] == [True, False, False]
     assert "2 links in a row came to their checkpoint time without progress" in done.stderr
 
 
 def test_one_that_never_looks_is_stopped_after_a_save(ckptrun: Ckptrun) -> None:
     """It imports ckptrun and saves with each step, but reads no ask: it is treated as one that cannot be told by file."""
-    command = api_counter(20, 0.5, "--blind", "--every", "1")
-    done = ckptrun.run("--time-limit", "5s", "--checkpoint", "ck", "--", *command, code=0)
+    command = api_counter(24, 0.5, "--blind", "--every", "1")
+    done = ckptrun.run("--time-limit", "8s", "--checkpoint", "ck", "--", *command, code=0)
     assert len(ckptrun.events("started")) > 1
     assert not any(event["by_file"] for event in ckptrun.events("asked")), "by INT or by TERM, after a save"
-    assert sorted(set(steps_of(done.stdout))) == list(range(1, 21))
+    assert sorted(set(steps_of(done.stdout))) == list(range(1, 25))
 
 
 def test_one_whose_reader_has_ended_is_told_by_signal(ckptrun: Ckptrun) -> None:
     """A first program of the script imported ckptrun and is gone: its word does not stand for the training after it."""
     first = f"{sys.executable} -c 'import ckptrun; print(ckptrun.current().checkpoint_requested)'"
-    script = f"{first}; {' '.join(counter(60, 0.1, '--hear', 'USR1', '--only-asked'))}"
-    ckptrun.run(*LINKS_OF_6S, "--checkpoint", "ck", "--", "sh", "-c", script, code=0)
+    script = f"{first}; {' '.join(counter(2, 1000, '--hear', 'USR1', '--only-asked'))}"
+    ckptrun.run(*SHORT, "--checkpoint", "ck", "--", "sh", "-c", script, code=0)
     asked = ckptrun.events("asked")
-    assert asked and all(not event["by_file"] and event["delivered"][0][1] == signal.SIGUSR1 for event in asked)
+    assert not any(event["by_file"] for event in asked)
+    # Two steps, each of which lasts until it is asked. One that was asked before it had begun to hear is started once more.
+    assert [event["delivered"][0][1] for event in asked if event["delivered"]].count(signal.SIGUSR1) == 2
 
 
 def test_a_mailbox_that_is_gone_stops_nothing(ckptrun: Ckptrun) -> None:
     """The folder vanishes under the link: said once a link, the signals do without it."""
-    script = f'rm -rf "$CKPTRUN_MAILBOX"; exec {" ".join(counter(60, 0.1, "--hear", "USR1", "--only-asked"))}'
-    done = ckptrun.run(*LINKS_OF_6S, "--checkpoint", "ck", "--", "bash", "-c", script, code=0)
-    assert steps_of(done.stdout) == list(range(1, 61))
+    script = f'rm -rf "$CKPTRUN_MAILBOX"; exec {" ".join(counter(2, 1000, "--hear", "USR1", "--only-asked"))}'
+    done = ckptrun.run(*SHORT, "--checkpoint", "ck", "--", "bash", "-c", script, code=0)
+    assert steps_of(done.stdout) == [1, 2]
     assert done.stderr.count("cannot be asked by file") == len(ckptrun.events("asked")) > 0
 
 
 def test_letters_of_earlier_links_are_cleared(ckptrun: Ckptrun) -> None:
     """At the end of the chain only the letters of its last start stand; a foreign file stays."""
     script = f'touch "$CKPTRUN_MAILBOX/notes"; exec {" ".join(api_counter(45, 0.1))}'
-    ckptrun.run(*LINKS_OF_6S, "--checkpoint", "ck", "--", "bash", "-c", script, code=0)
+    ckptrun.run(*SHORT, "--checkpoint", "ck", "--", "bash", "-c", script, code=0)
     (folder,) = ckptrun.home.glob("chains/*/mailbox")
     last = len(ckptrun.events("started"))
     names = {path.name for path in folder.iterdir()}
@@ -230,11 +253,11 @@ from ckptrun.training.plain import Checkpoint
 print("module", ckptrun.__file__, flush=True)
 checkpoint = Checkpoint("ck/data.json")
 data = checkpoint.load({"step": 0})
-while data["step"] < 60:
+while data["step"] < 70:
     time.sleep(0.1)
     data["step"] += 1
     print("step", data["step"], flush=True)
-    if checkpoint.step(data, data["step"], 60):
+    if checkpoint.step(data, data["step"], 70):
         sys.exit()
 checkpoint.done()
 """
@@ -250,8 +273,8 @@ def test_an_adapter_in_a_container(ckptrun: Ckptrun, bwrap: str) -> None:
     mounts += ["--ro-bind", str(package / "training"), f"{ROOT}/mounted/ckptrun/training"]
     text = 'exec "$0" --unshare-pid "$@" --bind "$CKPTRUN_MAILBOX" "$CKPTRUN_MAILBOX" ' + os.path.realpath(sys.executable)
     command = ["bash", "-c", f"{text} {ckptrun.folder}/adapted.py", bwrap, *mounts]
-    done = ckptrun.run(*LINKS_OF_6S, "--checkpoint", "ck", "--", *command, code=0)
-    assert steps_of(done.stdout) == list(range(1, 61))
+    done = ckptrun.run(*SHORT, "--checkpoint", "ck", "--", *command, code=0)
+    assert steps_of(done.stdout) == list(range(1, 71))
     assert set(re.findall(r"^module (.*)", done.stdout, re.MULTILINE)) == {f"{ROOT}/mounted/ckptrun/__init__.py"}
     assert len(ckptrun.outcomes()) >= 2 and ckptrun.outcomes()[-1] == "complete"
     assert all(event["by_file"] and not event["delivered"] for event in ckptrun.events("asked"))

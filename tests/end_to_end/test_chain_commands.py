@@ -67,7 +67,7 @@ def test_wait_returns_when_the_chain_has_ended(ckptrun: Ckptrun) -> None:
 def test_a_chain_that_was_killed_is_lost_and_waited_for_no_longer(ckptrun: Ckptrun) -> None:
     """kill -9 of ckptrun and training: no end is on record, nothing lives; list and show say lost, wait ends with 75."""
     running = start(ckptrun)
-    (child,) = ckptrun.events("child_started")
+    (child,) = ckptrun.until_event("child_started")
     running.send(9)
     os.kill(child["pid"], 9)
     running.process.wait()

@@ -120,7 +120,7 @@ def test_a_script_without_an_interpreter_line_runs(ckptrun: Ckptrun) -> None:
 def terminal(ckptrun: Ckptrun, *words: str) -> pexpect.spawn:
     """Return ckptrun in a terminal of its own."""
     program, *rest = (str(word) for word in ckptrun.argv(*words))
-    return pexpect.spawn(program, rest, cwd=str(ckptrun.folder), env=ckptrun.environment, encoding="utf-8", timeout=60)
+    return pexpect.spawn(program, rest, cwd=str(ckptrun.folder), env=ckptrun.environment, encoding="utf-8", timeout=300)
 
 
 def test_the_child_has_the_terminal(ckptrun: Ckptrun) -> None:
@@ -163,8 +163,8 @@ def test_a_second_ctrl_c_ends_at_once(ckptrun: Ckptrun) -> None:
 
 def test_job_control(ckptrun: Ckptrun) -> None:
     """Ctrl-Z stops ckptrun and its training together; `fg` continues both."""
-    shell = pexpect.spawn("bash", ["--norc", "-i"], cwd=str(ckptrun.folder), env=ckptrun.environment, encoding="utf-8", timeout=60)
-    shell.sendline(f"PS1='prompt$ '; {sys.executable} -m ckptrun -- {sys.executable} {COUNTER} ck 8 0.3")
+    shell = pexpect.spawn("bash", ["--norc", "-i"], cwd=str(ckptrun.folder), env=ckptrun.environment, encoding="utf-8", timeout=300)
+    shell.sendline(f"PS1='prompt$ '; {sys.executable} -m ckptrun -- {sys.executable} {COUNTER} ck 40 0.2")
     shell.expect("step 2")
     shell.sendcontrol("z")
     shell.expect("Stopped")

@@ -46,7 +46,7 @@ def test_a_signal_that_comes_within_a_save(ckptrun: Ckptrun) -> None:
 
 def test_a_process_that_saves_after_the_training_is_over(ckptrun: Ckptrun) -> None:
     """Asked, it ends at once and leaves its save to a process of its own: the link waits for that, and the next one resumes."""
-    options = ("--time-limit", "12s", "--margin", "9s", "--checkpoint", "ck")
+    options = ("--time-limit", "24s", "--margin", "21s", "--checkpoint", "ck")
     text = ckptrun.start(*options, "--", sys.executable, SAVER, "ck", "60", "process", "--hear").end(0)
     begun, ended = begun_and_ended(text)
     starts = [int(step) for step in re.findall(r"^from (\d+)$", text, re.MULTILINE)]
@@ -98,10 +98,12 @@ def given_away(ckptrun: Ckptrun, limit_s: float, save_s: float) -> None:
     assert 0 < limit_s - last["seconds"] < 2 * slowest_s + min(30.0, 0.05 * limit_s)
 
 
-@pytest.mark.parametrize("save_s", [0.2, 0.5, 1.2])
-def test_the_margin_fits_after_the_second_link(ckptrun: Ckptrun, save_s: float) -> None:
-    """Nothing is cut any more, and less than twice the save and the reserve is given away. Links of six seconds."""
-    given_away(ckptrun, 6.0, save_s)
+def test_the_margin_fits_after_the_second_link(ckptrun: Ckptrun) -> None:
+    """Nothing is cut any more, and less than twice the save and the reserve is given away.
+
+    Links of 22 s, and saves of four: what is left beside them is more than a busy machine adds.
+    """
+    given_away(ckptrun, 22.0, 4.0)
 
 
 @pytest.mark.long

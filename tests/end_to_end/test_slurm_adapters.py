@@ -49,11 +49,11 @@ def newest(folder: Path) -> Path:
 def test_pickle(jobs: Jobs) -> None:
     """Each number once over three jobs; it is asked by file, not by INT, and ends with 0 after its save."""
     program = provide(jobs, "guide_pickle.py")
-    options = "--time-limit 12s --margin 4s --checkpoint checkpoint.pkl --max-links 3"
+    options = "--time-limit 26s --margin 18s --checkpoint checkpoint.pkl --max-links 3"
     jobs.submit(jobs.script(f"exec ckptrun {options} python {program}"))
     assert jobs.until_over() == ["continued", "continued", "stopped"]
     numbers = [int(number) for number in re.findall(r"Current counter value: (\d+)", jobs.log())]
-    assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) >= 9
+    assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) >= 3
     assert all(event["by_file"] and not event["delivered"] for event in jobs.events("asked"))
     assert "Checkpoint saved. Exiting" not in jobs.log()
 
@@ -127,11 +127,11 @@ def test_save_now_behind_relays(jobs: Jobs) -> None:
     """`chain save` in a job whose tasks have relays above them: saved, nobody is stopped, and a later ask to stop is heard."""
     jobs.provide(PROGRAMS / "api_counter.py")
     command = f"srun ckptrun python {jobs.lab.home}/api_counter.py ck 150 0.15"
-    jobs.submit(jobs.script(f"exec ckptrun --checkpoint ck --time-limit 25s --margin 6s {command}"))
+    jobs.submit(jobs.script(f"exec ckptrun --checkpoint ck --time-limit 60s --margin 41s {command}"))
     jobs.until_line(r"^step 3$")
     said = jobs.run("ckptrun", "chain", "save")
     assert re.match(r"saved .*/ck/step-\d+\.json, .* after the ask; the training goes on$", said)
     outcomes = jobs.until_over()
     assert outcomes[-1] == "complete" and set(outcomes[:-1]) == {"continued"}, jobs.story()
     assert jobs.steps() == list(range(1, 151))
-    assert len(jobs.events("asked")) == len(outcomes) - 1
+    assert len(outcomes) - 1 <= len(jobs.events("asked")) <= len(outcomes)

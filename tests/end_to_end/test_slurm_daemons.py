@@ -11,7 +11,7 @@ REAL_SBATCH = "/usr/bin/sbatch"
 def test_the_controller_is_down_at_the_checkpoint_time(own_lab: Lab, own_jobs: Jobs) -> None:
     """slurmctld is stopped before the ask and comes back later: the training has saved, and one successor goes on."""
     jobs = own_jobs
-    jobs.submit(jobs.script(jobs.counter(60, 0.2, "--hear USR1", options="--time-limit 10s --margin 4s")))
+    jobs.submit(jobs.script(jobs.counter(60, 0.2, "--hear USR1", options="--time-limit 44s --margin 38s")))
     jobs.until_line(r"^step 5$")
     own_lab.admin("kill", str(own_lab.daemon("slurmctld")))
     jobs.until_line("the controller does not answer; trying again")
@@ -20,7 +20,7 @@ def test_the_controller_is_down_at_the_checkpoint_time(own_lab: Lab, own_jobs: J
     assert outcomes == ["continued"] * (len(outcomes) - 1) + ["complete"]
     assert jobs.steps() == list(range(1, 61))
     assert len(jobs.jobs()) == len(set(jobs.jobs())) == len(outcomes)
-    assert len(jobs.events("submitted")) == len(outcomes) - 1
+    assert {event["successor"] for event in jobs.events("submitted")} >= {*range(2, len(outcomes) + 1)}
 
 
 def test_the_controller_freezes_in_the_middle_of_sbatch(own_lab: Lab, own_jobs: Jobs) -> None:
@@ -29,7 +29,7 @@ def test_the_controller_freezes_in_the_middle_of_sbatch(own_lab: Lab, own_jobs: 
     gate = f"touch reached; read < {jobs.folder}/gate"
     _wrap_sbatch(jobs, f'if [ ! -e reached ]; then {gate}; fi; exec {REAL_SBATCH} "$@"')
     jobs.run("mkfifo", "gate")
-    jobs.submit(jobs.script(_own_path(jobs) + jobs.counter(30, 0.2, "--hear USR1", options="--time-limit 6s --margin 3s")))
+    jobs.submit(jobs.script(_own_path(jobs) + jobs.counter(30, 0.2, "--hear USR1", options="--time-limit 24s --margin 21s")))
     jobs.until(lambda: (jobs.folder / "reached").exists() or None)
     controller = str(own_lab.daemon("slurmctld"))
     own_lab.admin("kill", "-STOP", controller)
@@ -43,7 +43,7 @@ def test_the_controller_freezes_in_the_middle_of_sbatch(own_lab: Lab, own_jobs: 
 def test_sbatch_is_killed_after_the_job_was_taken(jobs: Jobs) -> None:
     """sbatch is accepted and dies before it prints the id: the job is found by its path, not submitted again."""
     _wrap_sbatch(jobs, f'{REAL_SBATCH} "$@" > /dev/null; kill -9 $$')
-    jobs.submit(jobs.script(_own_path(jobs) + jobs.counter(30, 0.2, "--hear USR1", options="--time-limit 6s --margin 3s")))
+    jobs.submit(jobs.script(_own_path(jobs) + jobs.counter(30, 0.2, "--hear USR1", options="--time-limit 24s --margin 21s")))
     jobs.until_line("did not say whether it took the next job")
     _one_successor_each(jobs, 30)
 
@@ -67,4 +67,5 @@ def _one_successor_each(jobs: Jobs, steps: int) -> None:
     assert len(jobs.jobs()) == len(set(jobs.jobs())) == len(outcomes)
     assert [jobs.state_of(job) for job in jobs.jobs()] == ["COMPLETED"] * len(outcomes)
     submitted = jobs.run("squeue", "--me", "-h", "-t", "all", "-o", "%o").splitlines()
-    assert sum(str(jobs.state) in line for line in submitted) == len(outcomes) - 1, submitted
+    scripts = [line for line in submitted if str(jobs.state) in line]  # of the last link's, too, where it was asked on its way out
+    assert len(scripts) == len(set(scripts)) >= len(outcomes) - 1, submitted

@@ -37,9 +37,10 @@ def fix_and_submit(jobs: Jobs, name: str) -> Jobs:
 
 
 def assert_three_links(own: Jobs, tasks: int) -> None:
-    """Wait for the end of a chain, or of an array's chains: three links, each step once."""
+    """Wait for the end of a chain, or of an array's chains: three links at least, each step once."""
     own.until(lambda: len([one for one in own.outcomes() if one != "continued"]) == tasks or None, 400.0)
-    assert sorted(own.outcomes()) == ["complete"] * tasks + ["continued"] * 2 * tasks, own.story()
+    outcomes = sorted(own.outcomes())  # a link that is asked before its training has begun to hear is one more
+    assert outcomes == ["complete"] * tasks + ["continued"] * (len(outcomes) - tasks) and len(outcomes) >= 3 * tasks, own.story()
     log = "".join(path.read_text(errors="replace") for path in own.folder.rglob("*.out"))
     assert sorted(re.findall(r"^step (\d+)$", log, re.MULTILINE)) == sorted(["1", "2"] * tasks), own.story()
 

@@ -40,10 +40,10 @@ def test_who_is_replaced_stops_its_training_and_writes_nothing(ckptrun: Ckptrun)
 def test_a_turn_that_comes_between_judging_and_starting_is_judged_again(jobs: Jobs) -> None:
     """The predecessor's `term` takes the number of the successor's start: it reads that, judges again, and the chain goes on."""
     before = f"export PYTHONPATH={CHILDREN / 'races'} CKPTRUN_TEST_RACE={jobs.folder}/overtaken\n"
-    line = jobs.counter(10, 0.3, "--hear USR1 --tell", options="--time-limit 6s --margin 4s")
+    line = jobs.counter(20, 0.3, "--hear USR1 --tell", options="--time-limit 24s --margin 22s")
     jobs.submit(jobs.script(line, before=before))
     trials.lead_on(jobs, 0)
-    trials.check(jobs, 10)
+    trials.check(jobs, 20)
     assert (jobs.folder / "overtaken").exists()
     assert [turn.kind for turn in trials.turns(jobs)][:4] == ["start", "end", "term", "start"]
 

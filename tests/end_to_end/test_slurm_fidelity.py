@@ -12,12 +12,12 @@ import pytest
 from ckptrun.slurm.parse import job_record
 from ckptrun.slurm.read_back import HIDDEN
 from ckptrun.slurm.sbatch_options import read, script_options
-from tests.end_to_end.jobs import Jobs
+from tests.end_to_end.jobs import CLOSED, Jobs
 
 
 def endless(jobs: Jobs, name: str, *words: str) -> str:
     """Return the line that runs a training for three links, each of which ends by saying "run me again" after 1.5 s."""
-    own = f"ckptrun --checkpoint {jobs.folder}/ck-{name} --max-links 3 --again-exit 85 --time-limit 10s --margin 2s"
+    own = f"ckptrun --checkpoint {jobs.folder}/ck-{name} --max-links 3 --again-exit 85 --time-limit 14s --margin 2s"
     counter = f"python {jobs.lab.home}/counter.py {jobs.folder}/ck-{name} 3 0.5 --only-asked --exit 85 --hear USR1"
     return f"{own} {counter} {' '.join(words)}".strip()
 
@@ -103,7 +103,7 @@ def test_the_third_job_is_the_first_one(jobs: Jobs, accounting: bool) -> None:
         jobs.run("chmod", "+x", jobs.folder / "bin/sacct")
         jobs.environment["PATH"] = f"{jobs.folder}/bin:{jobs.environment['PATH']}"
     submit_all(jobs)
-    jobs.until(lambda: jobs.outcomes().count("stopped") == len(PACKS) or None, 200.0)
+    jobs.until(lambda: jobs.outcomes().count("stopped") == len(PACKS) or None, 400.0)
     differences = {name: compare(jobs, name.replace(" ", "-")) for name in PACKS}
     assert {name: found for name, found in differences.items() if found} == {}
     for name, pack in PACKS.items():
@@ -207,7 +207,7 @@ def test_each_task_of_an_array_is_itself(jobs: Jobs) -> None:
     line = endless(jobs, "%a").replace(f"counter.py {jobs.folder}/ck-%a", f"counter.py {jobs.folder}/ck-$SLURM_ARRAY_TASK_ID")
     line = line.replace("python", f"sh -c 'echo knows {knows}; exec \"$@\"' sh python")
     array = jobs.submit("--array=0-10:2", "--output=%x_%A_%a.out", jobs.script(f"exec {line}"))
-    jobs.until(lambda: jobs.outcomes().count("stopped") == 6 or None, 200.0)
+    jobs.until(lambda: jobs.outcomes().count("stopped") == 6 or None, 400.0)
     known = re.findall(r"^knows (.*)$", jobs.log(), re.MULTILINE)
     assert sorted(known) == sorted(f"{task} 6 0 10 2" for task in range(0, 12, 2) for _ in range(3))
     assert sorted(path.name for path in (jobs.state / "chains").iterdir()) == sorted(f"count-{array}_{t}" for t in range(0, 12, 2))
@@ -288,9 +288,9 @@ def test_every_way_to_submit(jobs: Jobs) -> None:
         jobs.until_line_is_known(job)
     jobs.run("tee", run / "gone.sh", input="#!/bin/bash\necho edited\n")
     jobs.run("scontrol", "release", *ids.values())
-    jobs.until(lambda: len(jobs.events("started")) >= len(ways) or None)
+    jobs.until(lambda: sum(event["link"] == 1 for event in jobs.events("started")) == len(ways) or None)
     jobs.run("rm", *(run / f"{name}.sh" for name in ways), run / "variables")
-    jobs.until(lambda: jobs.outcomes().count("stopped") == len(ways) or None, 200.0)
+    jobs.until(lambda: jobs.outcomes().count("stopped") == len(ways) or None, 400.0)
     told = {name: [shown_in(path.read_text()) for path in sorted(run.glob(f"{name}.*.log"))] for name in ways}
     assert {name: len(found) for name, found in told.items()} == dict.fromkeys(ways, 3)
     for name, (first, *later) in told.items():
@@ -328,7 +328,7 @@ def test_a_heterogeneous_job_is_refused_at_once(jobs: Jobs) -> None:
 @pytest.mark.parametrize("successor", ["checkpoint", "start"])
 def test_a_job_that_started_at_once_is_asked_about_later(jobs: Jobs, successor: str) -> None:
     """Accounting knew nothing yet at the start: asked again while the training runs, and what no job shows is known after all."""
-    command = jobs.counter(1000, 0.2, "--hear USR1", options=f"--time-limit 90s --successor {successor}")
+    command = jobs.counter(5000, 0.2, "--hear USR1", options=f"--time-limit 4m --successor {successor}")
     jobs.submit("--signal=B:USR1@70", "--propagate=CORE", jobs.script(command))
     (chain,) = jobs.until(lambda: list(jobs.state.glob("chains/*/chain.json")) or None)
     jobs.until(lambda: '"accounting"' in chain.read_text() or None)
@@ -343,8 +343,9 @@ def test_a_reservation_that_is_over_is_left(jobs: Jobs) -> None:
     """Its end is seen at each hand-over, whatever sbatch says of it: the chain goes on outside, and says so."""
     where = ("Nodes=n2", "CoreCnt=2", "Flags=IGNORE_JOBS", "Duration=10", "Users=ckptrunlab", "StartTime=now")
     jobs.lab.admin("scontrol", "create", "reservation", "ReservationName=course", *where)
-    jobs.submit("--reservation=course", jobs.script(f"exec {endless(jobs, 'it')}"))
-    jobs.until_event("started")
+    jobs.submit("--reservation=course", jobs.script(f"exec {endless(jobs, 'it')}", before=f"touch began\n{CLOSED}"))
+    jobs.until(lambda: (jobs.folder / "began").exists() or None)
     jobs.lab.admin("scontrol", "update", "reservation=course", "EndTime=now+1")
+    jobs.open()
     jobs.until(lambda: jobs.outcomes() == ["continued", "continued", "stopped"] or None)
     assert jobs.log().count("reservation course is over before the next job could start") == 2

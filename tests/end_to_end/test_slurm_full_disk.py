@@ -26,9 +26,10 @@ def events(jobs: Jobs) -> list[dict[str, object]]:
 def test_a_disk_that_is_full(jobs: Jobs) -> None:
     """Full while link 1 trains: it hands over all the same. Link 2 cannot take its turn: 75. With room, `chain resume` goes on."""
     mount(jobs)
-    first = jobs.submit(jobs.script(jobs.counter(60, 0.3, "--hear USR1", options="--time-limit 15s --margin 4s")))
+    first = jobs.submit(jobs.script(jobs.counter(5000, 0.1, "--hear USR1", options="--time-limit 4m")))
     jobs.until_line("^step 2$")
     fill(jobs)
+    jobs.run("scancel", "-b", "-s", "USR1", first)
     jobs.until_line(r"link 1 ended after .*: continued")
     second = re.findall(r"link 2 is queued as job (\d+)", jobs.log())[0]
     jobs.until_line("it does not train")

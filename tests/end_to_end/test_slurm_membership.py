@@ -9,7 +9,8 @@ import signal
 
 from tests.end_to_end.jobs import Jobs
 
-SHORT = "--time-limit 6s --margin 2s"
+# Asked after four seconds; the rest is for the save, however slow the machine is: nobody is ended within a step.
+SHORT = "--time-limit 24s --margin 20s"
 
 
 def test_a_second_ckptrun_in_a_job_is_refused(jobs: Jobs) -> None:
@@ -34,12 +35,12 @@ def test_two_at_once_in_a_job(jobs: Jobs) -> None:
 
 def test_a_ckptrun_below_the_leader_relays(jobs: Jobs) -> None:
     """The inner one hands the ask on and the status back; it starts no chain of its own."""
-    inner = f"ckptrun python {jobs.lab.home}/counter.py ck 20 0.4 --hear USR1"
+    inner = f"ckptrun python {jobs.lab.home}/counter.py ck 32 0.4 --hear USR1"
     jobs.submit(jobs.script(f"exec ckptrun --checkpoint ck {SHORT} bash -c '{inner}; exit $?'"))
     outcomes = jobs.until_over()
     assert outcomes == ["continued"] * (len(outcomes) - 1) + ["complete"]
     assert len(outcomes) >= 3
-    assert jobs.steps() == list(range(1, 21))
+    assert jobs.steps() == list(range(1, 33))
     assert len(list((jobs.state / "chains").iterdir())) == 1
 
 
@@ -60,9 +61,10 @@ def test_array_tasks_are_chains_of_their_own(jobs: Jobs) -> None:
 
 def test_a_net_under_every_death(jobs: Jobs) -> None:
     """`--successor start`: ckptrun is killed -9, the job with it, and the successor goes on from the last whole checkpoint."""
-    jobs.submit(jobs.script(jobs.counter(60, 0.1, "--hear USR1", options="--time-limit 200s --successor start")))
+    jobs.submit(jobs.script(jobs.counter_to_goal("--hear USR1", options="--time-limit 4m --successor start")))
     jobs.until_event("submitted")
     jobs.until_line(r"^step 5$")
+    jobs.goal_is_near()
     (started,) = (jobs.state / "chains").glob("*/turns/1")
     pid = json.loads(started.read_text())["pid"]
     jobs.lab.admin("kill", f"-{signal.SIGKILL.value}", str(pid))
@@ -70,13 +72,13 @@ def test_a_net_under_every_death(jobs: Jobs) -> None:
     jobs.until_over()
     assert jobs.outcomes() == ["lost", "complete"]
     steps = jobs.steps()
-    assert sorted(set(steps)) == list(range(1, 61))
-    assert len(steps) <= 61  # the step that was being counted when it was killed
+    assert sorted(set(steps)) == list(range(1, steps[-1] + 1)) and steps[-1] >= jobs.near
+    assert len(steps) <= steps[-1] + 1  # the step that was being counted when it was killed
 
 
 def test_a_job_that_does_not_come_back_has_the_net_by_default(jobs: Jobs) -> None:
     """With `--no-requeue` the successor is submitted at the start; without it only with the ask."""
-    jobs.submit("--no-requeue", jobs.script(jobs.counter(1000, 0.1, "--hear USR1", options="--time-limit 200s")))
+    jobs.submit("--no-requeue", jobs.script(jobs.counter(5000, 0.1, "--hear USR1", options="--time-limit 4m")))
     jobs.until_event("submitted")
     jobs.run("ckptrun", "chain", "stop")
     assert jobs.until_over() == ["stopped"]
@@ -84,12 +86,12 @@ def test_a_job_that_does_not_come_back_has_the_net_by_default(jobs: Jobs) -> Non
 
 def test_a_second_chain_without_checkpoints_names_the_first(jobs: Jobs) -> None:
     """The same script, submitted again while its chain lives: two chains, and the second says how to stop the first."""
-    script = jobs.script(f"exec ckptrun --time-limit 200s python {jobs.lab.home}/counter.py ck-$SLURM_JOB_ID 1000 0.1 --hear USR1")
+    script = jobs.script(f"exec ckptrun --time-limit 4m python {jobs.lab.home}/counter.py ck-$SLURM_JOB_ID 5000 0.1 --hear USR1")
     first = jobs.submit(script)
     jobs.until_event("started")
     second = jobs.submit(script)
     jobs.until_event("started", 2)
-    assert f"chain count-{first} of the same script lives: job {first} runs; `ckptrun chain stop count-{first}`" in jobs.log()
+    jobs.until_line(f"chain count-{first} of the same script lives: job {first} runs; `ckptrun chain stop count-{first}`")
     for job in (first, second):
         jobs.run("ckptrun", "chain", "stop", job)
     jobs.until(lambda: jobs.outcomes() == ["stopped", "stopped"] or None)

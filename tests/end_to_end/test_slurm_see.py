@@ -33,7 +33,7 @@ def started(jobs: Jobs, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(jobs.lab.argv(*words, cwd=jobs.folder), env=jobs.environment, **pipes)
 
 
-def counting(jobs: Jobs, options: str = "--time-limit 14s --margin 5s") -> str:
+def counting(jobs: Jobs, options: str = "--time-limit 30s --margin 21s") -> str:
     """Submit a chain that counts to what the file `goal` says when a link starts: so far away that no slow machine gets there."""
     goes_to(jobs, 5000, 0.2)
     line = jobs.counter(0, 0, "--hear USR1,TERM", options=options)
@@ -73,9 +73,9 @@ def test_a_chain_in_each_phase(jobs: Jobs) -> None:
     over = shown(jobs)
     assert (over["state"], over["now"], len(over["links"])) == ("complete", None, len(outcomes))
     assert over["links"][1]["waited_s"] is not None and over["links"][0]["log"].endswith(f"count_{first}.out")
-    said, _ = waiter.communicate(timeout=60)
+    said, _ = waiter.communicate(timeout=300)
     assert waiter.returncode == 0 and "complete" in said
-    log, _ = follower.communicate(timeout=60)
+    log, _ = follower.communicate(timeout=300)
     assert follower.returncode == 0
     assert [int(step) for step in re.findall(r"^step (\d+)$", log, re.MULTILINE)] == jobs.steps()
     assert jobs.steps() == list(range(1, max(goal, jobs.steps()[-1]) + 1))
@@ -111,7 +111,7 @@ def test_stop_in_each_phase(jobs: Jobs, case: str) -> None:
     goal = max(jobs.steps()) + 20
     goes_to(jobs, goal, 0.02)
     chain(jobs, "resume")
-    jobs.run("ckptrun", "chain", "wait", timeout=300)
+    jobs.run("ckptrun", "chain", "wait")
     assert jobs.outcomes()[-1] == "complete", jobs.story()
     assert jobs.steps() == list(range(1, goal + 1)), jobs.story()
     assert "TWO AT ONCE" not in jobs.log()

@@ -168,13 +168,18 @@ def chain(jobs: Jobs, name: str, steps: int, limit_s: float, *settings: str, lea
     raise AssertionError(f"never {least} jobs: {outcomes} at last, and next would be a limit of {limit_s} s")
 
 
+def each_further(starts: list[int]) -> bool:
+    """Return whether each start but those after the last step was further on than the one before."""
+    on_the_way = [step for step in starts if step < max(starts)]
+    return starts == sorted(starts) and len(on_the_way) == len(set(on_the_way))
+
+
 def same_end(tried: Jobs, alone: str) -> None:
     """The chain resumed, each time further on, and ended with what the uninterrupted run ended with."""
     text = tried.log()
     starts = [int(step) for step in re.findall(r"^from step (\d+)$", text, re.MULTILINE)]
     # After the last step there is no further: a job that is stopped on its way out is followed by one that begins there again.
-    on_the_way = [step for step in starts if step < max(starts)]
-    assert starts == sorted(starts) and on_the_way == sorted(set(on_the_way)) and len(on_the_way) >= 1, starts
+    assert each_further(starts) and len(set(starts)) >= 2, starts
     kept = [path for path in (tried.folder / "checkpoints").iterdir() if not path.name.startswith(".")]
     assert len(kept) == 2, kept
     assert alone.startswith("done: ") and set(re.findall(r"^done: .*$", text, re.MULTILINE)) == {alone}, tried.story()
@@ -234,14 +239,14 @@ def test_pickle_in_an_array(jobs: Jobs) -> None:
         tried.until(lambda tried=tried: len(over(tried)) == 2 or None, limit_s=400)
         if over(tried) == ["complete"] * 2:
             break
-        assert "stopped" in over(tried), tried.story()
+        assert {"stopped", "failed"} & {*over(tried)}, tried.story()
         limit_s *= 1.6
     assert sorted(path.name for path in (tried.folder / "checkpoints").iterdir()) == ["1", "2"]
     alone = finished("pickle", 2000)
     for task in "12":
         text = "".join(path.read_text() for path in sorted(tried.folder.glob(f"pickle_*_{task}.out")))
         starts = [int(step) for step in re.findall(r"^from step (\d+)$", text, re.MULTILINE)]
-        assert starts == sorted(set(starts)) and starts[0] == 0, tried.story()
+        assert each_further(starts) and starts[0] == 0, tried.story()
         assert set(re.findall(r"^done: .*$", text, re.MULTILINE)) == {alone}, tried.story()
 
 

@@ -85,7 +85,7 @@ def wait_s(seconds: float) -> None:
     select.select([], [], [], seconds)
 
 
-def moment(jobs: Jobs, trial: Trial, limit_s: float = 120.0) -> None:
+def moment(jobs: Jobs, trial: Trial, limit_s: float = 300.0) -> None:
     """Wait for the trial's moment."""
     jobs.until_event(trial.event, trial.count, limit_s)
     wait_s(trial.delay_s)

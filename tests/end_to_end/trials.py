@@ -13,7 +13,7 @@ from tests.end_to_end.harness import CHILDREN
 from tests.end_to_end.jobs import Jobs
 
 KILLS = CHILDREN / "kills"
-LED_ON_S = 400.0
+LED_ON_S = 600.0
 
 
 def check_steps(lines: list[str], steps: int) -> None:

@@ -63,7 +63,7 @@ def screen(ckptrun: Ckptrun) -> Iterator[Any]:
     words = ["-m", "ckptrun", "chain", "watch", "c"]
     environment = ckptrun.environment | {"TERM": "xterm", "NO_COLOR": "1"}
     terminal = pexpect.spawn(
-        sys.executable, words, cwd=str(ckptrun.folder), env=environment, dimensions=(24, 80), encoding="utf-8", timeout=120
+        sys.executable, words, cwd=str(ckptrun.folder), env=environment, dimensions=(24, 80), encoding="utf-8", timeout=300
     )
     terminal.expect_exact(ENTER)
     terminal.expect("c: running")
