@@ -11,19 +11,25 @@ import re
 _UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 # Patterns are texts, compiled when they are first used: the start does without them.
 _PARTS = r"(\d+(?:\.\d+)?|\.\d+)([smhd])"
-_SLURM = r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?"
+# Beyond that clocks and select() overflow.
+_LONGEST_S = 100 * 365 * 86400.0
+_SLURM = r"(?:(\d{1,9})-)?(\d{1,9})(?::(\d{1,9}))?(?::(\d{1,9}))?"
 
 
 def parse(text: str) -> float:
     """Return seconds, above 0. Raise ValueError with a sentence that says what to write instead."""
     words = text.strip().lower()
-    if re.fullmatch(r"\d+(\.\d+)?", words):
+    if words in ("unlimited", "infinite"):
+        raise ValueError(f"{text}: without a limit, leave the option out")
+    if re.fullmatch(r"\d{1,20}(\.\d+)?", words) and float(words) > 0:
         raise ValueError(f"{text}: write {words}s or {_minutes(words)}")
     seconds = _with_units(words) if words[-1:] in _UNIT_S else _slurm_form(words)
     if seconds is None:
         raise ValueError(f"{text!r} is no duration: write for instance 30s, 5m, 1.5h, 2d, 12:00:00 or 1-06")
     if seconds <= 0:
         raise ValueError(f"{text}: a duration must be longer than nothing")
+    if seconds > _LONGEST_S:
+        raise ValueError(f"{text[:40]}: more than 100 years: without a limit, leave the option out")
     return seconds
 
 

@@ -30,7 +30,7 @@ def test_forms(text: str, seconds: float) -> None:
     assert durations.parse(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "5 parsecs", "1:2:3:4", "-5s", "0s", "s", "1-", "nan", "inf", "5,5h", "٣s-"])
+@pytest.mark.parametrize("text", ["", "5 parsecs", "1:2:3:4", "-5s", "0s", "s", "1-", "nan", "inf", "5,5h", "٣s-", "0"])
 def test_what_is_no_duration(text: str) -> None:
     """Everything else is refused with a sentence."""
     with pytest.raises(ValueError, match="duration"):
@@ -41,6 +41,13 @@ def test_a_bare_number_is_refused_with_what_to_write() -> None:
     """Slurm would read minutes, most people seconds: neither is guessed."""
     with pytest.raises(ValueError, match="300: write 300s or 5m"):
         durations.parse("300")
+
+
+@pytest.mark.parametrize("text", ["UNLIMITED", "infinite", "99999999d", "9" * 400 + "d", "100000000:00:00"])
+def test_no_limit_is_said_by_leaving_it_out(text: str) -> None:
+    """Slurm's words for none, and what no clock can hold."""
+    with pytest.raises(ValueError, match="leave the option out"):
+        durations.parse(text)
 
 
 @given(st.floats(0.001, 1e7))

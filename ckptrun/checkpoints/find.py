@@ -16,6 +16,7 @@ from ckptrun.checkpoints.forms import (
     pattern,
     prefix,
     rank_of,
+    says_checkpoint,
     says_step,
     step_of,
 )
@@ -164,15 +165,31 @@ class _Owner(NamedTuple):
 
 
 def arrange(files: Sequence[Entry], named: frozenset[str]) -> tuple[Checkpoint, ...]:
-    """Return files as checkpoints, newest first. `named` are files that the user named himself: whatever their form, they count."""
+    """Return files as checkpoints, newest first. `named` are the paths that the user named: a file among them counts in any form.
+
+    A single file in the working directory counts where its ending is a checkpoint's: programs and data stand there, too.
+    """
     folders = _folder_forms(files)
+    mixed = tuple(f"{path.rstrip('/')}/" for path in named if holds_working_directory(path))
     groups: dict[_Owner, list[Entry]] = {}
     for entry in files:
         owner = _Owner(entry.path, "") if entry.path in named else _owner(entry, folders)
+        if mixed and owner is not None and not owner.form and entry.path.startswith(mixed) and not says_checkpoint(entry.name):
+            continue
         if owner is not None:
             groups.setdefault(owner, []).append(entry)
     found = [_checkpoint(owner, parts) for owner, parts in groups.items() if _counts(owner, parts)]
     return tuple(sorted(found, key=_order(found), reverse=True))
+
+
+def holds_working_directory(folder: str) -> bool:
+    """Return whether a folder is the working directory or above it."""
+    try:
+        here = os.path.realpath(os.getcwd())
+    except OSError:  # it has been removed
+        return False
+    folder = os.path.realpath(folder)
+    return here == folder or here.startswith(folder.rstrip("/") + "/")
 
 
 def _folder_forms(files: Iterable[Entry]) -> dict[str, str]:

@@ -112,6 +112,11 @@ def may_be_checkpoint(name: str, inside: Set[str]) -> bool:
     return is_unfinished(name) or folder_form(name, inside) is not None
 
 
+def says_checkpoint(name: str) -> bool:
+    """Return whether a name has an ending of a checkpoint's: where other things stand, too, nothing else tells them apart."""
+    return any(ending in _ENDINGS for ending in name.lower().split(".")[1:])
+
+
 def prefix(path: str) -> tuple[str, str] | None:
     """Return the checkpoint that a file in no checkpoint's folder belongs to, and its form; None where it belongs to none."""
     folder, slash, name = path.rpartition("/")

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from ckptrun.checkpoints.find import Entry, entries, find
+from ckptrun.checkpoints.find import Entry, entries, find, holds_working_directory
 from ckptrun.checkpoints.formats import verify
-from ckptrun.checkpoints.forms import is_leftover
+from ckptrun.checkpoints.forms import is_leftover, says_checkpoint
 from ckptrun.checkpoints.state_file import STATE_FILES, mend, named_newest
 from ckptrun.words import Checkpoint, Verdict
 
@@ -24,7 +24,7 @@ def set_aside(checkpoint: Checkpoint, root: str, link: int) -> str:
     """
     place = _fresh_folder(f"{root.rstrip('/')}.set-aside", f"link-{link}")
     folder = os.path.dirname(checkpoint.path)
-    if os.path.isdir(root) and _is_all_there_is(checkpoint, root) and not _holds_working_directory(root):
+    if os.path.isdir(root) and _is_all_there_is(checkpoint, root) and not holds_working_directory(root):
         target = _free(os.path.join(place, os.path.basename(root.rstrip("/"))))
         os.rename(root, target)
         return os.path.normpath(os.path.join(target, os.path.relpath(checkpoint.path, root)))
@@ -42,7 +42,7 @@ def _move(checkpoint: Checkpoint, place: str) -> str:
             os.rename(part, _free(os.path.join(place, os.path.basename(part))))
         return os.path.join(place, os.path.basename(checkpoint.path))
     target = _free(os.path.join(place, os.path.basename(checkpoint.path.rstrip("/"))))
-    if not _holds_working_directory(checkpoint.path):
+    if not holds_working_directory(checkpoint.path):
         os.rename(checkpoint.path, target)
         return target
     for part in checkpoint.parts:
@@ -59,7 +59,7 @@ def set_all_aside(paths: Sequence[str], label: str) -> list[str]:
         if not os.path.lexists(path) or (os.path.isdir(path) and not os.listdir(path)):
             continue
         place = _fresh_folder(f"{path.rstrip('/')}.set-aside", label)
-        if os.path.isdir(path) and _holds_working_directory(path):
+        if os.path.isdir(path) and holds_working_directory(path):
             for checkpoint in find([path]):
                 _move(checkpoint, place)
         else:
@@ -73,13 +73,16 @@ def set_leftovers_aside(root: str, link: int, older_than_unix: float) -> list[st
 
     A program that lists its folder to find its newest checkpoint would trip over them. Those inside a checkpoint's own folder stay,
     as do those that were written to at or after `older_than_unix`. Where nothing else stands in the folder, it moves as a whole:
-    some programs fail on an empty one. Raises OSError.
+    some programs fail on an empty one. In the working directory only those move whose names say that they were to be
+    checkpoints. Raises OSError.
     """
-    found = _leftovers(root, older_than_unix)
+    found, mixed = _leftovers(root, older_than_unix), holds_working_directory(root)
+    if mixed:
+        found = [path for path in found if says_checkpoint(os.path.basename(path))]
     if not found:
         return []
     place = _fresh_folder(f"{root.rstrip('/')}.set-aside", f"link-{link}")
-    if {one.path for one in os.scandir(root)} <= set(found) and not _holds_working_directory(root):
+    if {one.path for one in os.scandir(root)} <= set(found) and not mixed:
         os.rename(root, _free(os.path.join(place, os.path.basename(root.rstrip("/")))))
     else:
         for path in found:
@@ -125,11 +128,6 @@ def _is_all_there_is(checkpoint: Checkpoint, root: str) -> bool:
         if entry.path not in parts and entry.name not in STATE_FILES and not entry.temporary:
             return False
     return all(not item.is_symlink() for item in os.scandir(root))
-
-
-def _holds_working_directory(folder: str) -> bool:
-    here, folder = os.path.realpath(os.getcwd()), os.path.realpath(folder)
-    return here == folder or here.startswith(folder.rstrip("/") + "/") or folder == "/"
 
 
 def _newest_of(folder: str, form: str) -> str | None:

@@ -100,7 +100,10 @@ def _checkpoint(text: str) -> str:
         job = os.environ.get(name, "")
         if job and re.search(rf"(?<!\d){re.escape(job)}(?!\d)", text):
             raise ValueError(f"{text!r} holds this job's id: the next link is another job and could not find it")
-    return os.path.abspath(text)
+    path = os.path.abspath(text)
+    if os.getcwd().startswith(path.rstrip("/") + "/"):
+        raise ValueError(f"{text!r} is a folder above the working directory, and holds more than checkpoints: name theirs")
+    return path
 
 
 def _path(text: str) -> str:

@@ -55,7 +55,7 @@ def _check_word(word: str, values: dict[str, Any]) -> None:
     """A first word that is neither a subcommand nor a program is most likely a mistyped subcommand."""
     if word in SUBCOMMANDS:
         raise UsageError(f"{word} takes no options of `run` before it")
-    if os.path.lexists(word) or "/" in word or child.find(word):
+    if not word or os.path.lexists(word) or "/" in word or child.find(word):
         return
     import difflib
 

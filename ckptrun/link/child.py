@@ -7,7 +7,7 @@ import errno
 import os
 
 from ckptrun.early import Handlers
-from ckptrun.errors import CommandNotFound, CommandNotRunnable
+from ckptrun.errors import CkptrunError, CommandNotFound, CommandNotRunnable
 from ckptrun.words import Status
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -35,16 +35,38 @@ def become_subreaper() -> None:
 def start(command: tuple[str, ...], environment: dict[str, str], mask: set[int]) -> int:
     """Start the command in our process group, so that the terminal treats it as it would without us; return its pid.
 
-    `mask` is the signal mask that we were started with. Raises CommandNotFound or CommandNotRunnable as `env` would.
+    `mask` is the signal mask that we were started with. Raises CommandNotFound or CommandNotRunnable as `env` would, CkptrunError
+    where no process can be made at all.
     """
-    pid, number = _spawn(command, environment, mask)
+    if not command[0]:
+        raise CommandNotFound("an empty word is no program: is a variable in front of the command not set?")
+    try:
+        pid, number = _spawn(command, environment, mask)
+    except OSError as error:
+        raise CkptrunError(f"{command[0]} cannot be started: no process can be made ({error.strerror}): `ulimit -a`") from None
     if number == errno.ENOEXEC:  # a script without `#!`: execvp gives it to the shell, and so do we
         pid, number = _spawn(("/bin/sh", _which(command[0]) or command[0], *command[1:]), environment, mask)
     if number in (errno.ENOENT, errno.ENOTDIR) and not _exists(command[0]):
         raise CommandNotFound(f"{command[0]}: no such program. Is it installed, and is its folder on PATH?")
     if number:
-        raise CommandNotRunnable(f"{command[0]} cannot be run: {os.strerror(number)}")
+        raise CommandNotRunnable(f"{command[0]} cannot be run: {_why_not(command[0], number)}")
     return pid
+
+
+def _why_not(program: str, number: int) -> str:
+    """Return why an exec failed: of a script whose `#!` line names what is not there, the system says that the script is not."""
+    path = _which(program) or program
+    if number == errno.ENOENT and os.access(path, os.R_OK):
+        with open(path, "rb") as script:
+            named = script.readline(256).removeprefix(b"#!").rstrip(b"\n")
+        if named.endswith(b"\r"):
+            return f"its lines end as in Windows, and its first one names no program then. `sed -i 's/\\r$//' {path}` mends that"
+        return f"its first line names {os.fsdecode(named.strip())}, which is not here"
+    if number == errno.EACCES and os.path.isdir(path):
+        return "it is a folder"
+    if number == errno.EACCES:
+        return f"{os.strerror(number)}. Is it to be executable (`chmod +x {path}`), or the argument of a program (`python {path}`)?"
+    return os.strerror(number)
 
 
 def _spawn(command: tuple[str, ...], environment: dict[str, str], mask: set[int]) -> tuple[int, int]:
@@ -70,8 +92,8 @@ def _spawn(command: tuple[str, ...], environment: dict[str, str], mask: set[int]
     return pid, 0
 
 
-def _become(command: tuple[str, ...], environment: dict[str, str], mask: set[int], writer: int) -> None:
-    """In the child: put back what is ours, and exec. Never returns."""
+def _become(command: tuple[str, ...], environment: dict[str, str], mask: set[int], writer: int, *, in_words: bool = False) -> None:
+    """In the child: put back what is ours, and exec. Never returns. Why an exec failed is written as a number, or `in_words`."""
     try:
         for number in (*Handlers.NUMBERS, *_IGNORED_BY_PYTHON):
             if _signal.getsignal(number) != _signal.SIG_IGN or number in _IGNORED_BY_PYTHON:
@@ -79,7 +101,7 @@ def _become(command: tuple[str, ...], environment: dict[str, str], mask: set[int
         _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
         os.execvpe(command[0], command, environment)
     except OSError as error:
-        os.write(writer, str(error.errno).encode())
+        os.write(writer, (str(error.strerror) if in_words else str(error.errno)).encode())
     finally:
         os._exit(127)
 
@@ -178,7 +200,7 @@ def start_apart(command: tuple[str, ...], environment: dict[str, str], directory
                 os.dup2(err, 2)
                 if directory is not None and os.path.isdir(directory):
                     os.chdir(directory)
-                _become(command, environment, set(), err)
+                _become(command, environment, set(), err, in_words=True)
             finally:
                 os._exit(127)
     finally:

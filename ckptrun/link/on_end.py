@@ -101,5 +101,5 @@ def _how(said: Said) -> str:
     if said.code is None:
         return f"was ended, because it had run for {durations.show(LIMIT_S)},"
     if said.code == 127:
-        return "ended with exit code 127: is it a program that is found here?"
+        return "ended with exit code 127 (is it a program that is found here?)"
     return f"ended with exit code {said.code}" if said.code >= 0 else f"ended by signal {-said.code}"

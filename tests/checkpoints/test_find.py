@@ -252,3 +252,13 @@ def test_the_order_does_not_depend_on_the_listing(files: dict[str, tuple[int, in
     """The same files in any order of the listing are the same checkpoints in the same order."""
     entries = [entry(f"/ck/{name}", at, size, "/ck") for name, (at, size) in files.items()]
     assert arrange(entries, frozenset({"/ck"})) == arrange(entries[::-1], frozenset({"/ck"}))
+
+
+def test_in_the_working_directory_a_file_counts_by_its_ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `Makefile` is no checkpoint there; elsewhere a name without an ending is one."""
+    for name in ("Makefile", "1.pt"):
+        (tmp_path / name).write_bytes(b"x")
+    assert {os.path.basename(one.path) for one in find([str(tmp_path)])} == {"Makefile", "1.pt"}
+    monkeypatch.chdir(tmp_path)
+    assert [os.path.basename(one.path) for one in find([str(tmp_path)])] == ["1.pt"]
+    assert [os.path.basename(one.path) for one in find([str(tmp_path / "Makefile")])] == ["Makefile"], "named by the user himself"

@@ -30,7 +30,7 @@ def main(word: str) -> int:
         found = lab.start(owner=None)
         lab.save(found, _SAVED)
     if word == "shell":
-        return subprocess.run(found.argv("bash", "-l", cwd=found.home), env=found.environment() | _terminal()).returncode
+        return subprocess.run(found.argv("bash", cwd=found.home), env=found.environment() | _terminal()).returncode
     print(f"the lab is up: 3 nodes, 5 partitions, jobs of {install.USER}. `python -m tests.cluster shell` enters it")
     return 0
 

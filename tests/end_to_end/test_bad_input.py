@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
+import shlex
+import subprocess
 import sys
 
 import pytest
@@ -19,7 +22,12 @@ BAD = [
     ("no such word", ["nosuchprogram"], 127, "nosuchprogram"),
     ("mistyped subcommand", ["chian", "list"], 127, "Did you mean `ckptrun chain`"),
     ("not executable", ["./plain-text"], 126, "./plain-text cannot be run"),
-    ("a folder", ["./folder"], 126, "./folder cannot be run"),
+    ("a folder", ["./folder"], 126, "./folder cannot be run: it is a folder"),
+    ("an empty word", ["--", ""], 127, "an empty word is no program"),
+    ("no interpreter", ["./no-interpreter"], 126, "its first line names /no/such, which is not here"),
+    ("Windows line ends", ["./windows"], 126, r"`sed -i 's/\r$//' ./windows` mends that"),
+    ("a folder above", ["--checkpoint", "..", "true"], 2, "a folder above the working directory"),
+    ("no limit", ["--time-limit", "UNLIMITED", "true"], 2, "leave the option out"),
     ("glob", ["--checkpoint", "ckpt/*.pt", "true"], 2, "name the folder, --checkpoint ckpt"),
     (
         "swallowed flag",
@@ -43,6 +51,9 @@ def test_bad_input(ckptrun: Ckptrun, words: list[str], code: int, sentence: str)
     """What, which, what to do; the exit code of the documentation."""
     (ckptrun.folder / "plain-text").write_text("x")
     (ckptrun.folder / "folder").mkdir()
+    for name, text in (("no-interpreter", "#!/no/such\n"), ("windows", "#!/bin/sh\r\ntrue\r\n")):
+        (ckptrun.folder / name).write_text(text, newline="")
+        (ckptrun.folder / name).chmod(0o755)
     done = ckptrun.run(*words, code=code)
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
@@ -84,3 +95,43 @@ def test_a_second_live_chain_on_the_same_checkpoints_is_refused(ckptrun: Ckptrun
     first.end(75)
     done = ckptrun.run("--checkpoint", "ck", "--chain", "second", "--", "true", code=0)
     assert "taken over" in done.stderr
+
+
+WHICH_ARE_OPEN = """
+import os
+found = [number for number in range(3) if os.path.exists(f"/proc/self/fd/{number}")]
+open("open", "w").write(str(found))
+"""
+
+
+def test_descriptors_that_are_closed_stay_closed_for_the_training_and_are_nothing_of_ours(ckptrun: Ckptrun) -> None:
+    """Else our lines went into a file that took the place: a new line would be read from our own pipe as SIGUSR1, an ask."""
+    command = shlex.join(map(str, ckptrun.argv("--checkpoint", "ck", sys.executable, "-c", WHICH_ARE_OPEN)))
+    done = subprocess.run(["sh", "-c", f"exec {command} >&- 2>&-"], cwd=ckptrun.folder, env=ckptrun.environment)
+    assert done.returncode == 0
+    assert [event["event"] for event in ckptrun.events() if event["event"] in ("asked", "signal_received")] == []
+    assert ckptrun.outcomes() == ["complete"]
+    assert (ckptrun.folder / "open").read_text() == "[0]", "the training has what it would have without us"
+
+
+@pytest.mark.parametrize("words", [["--version"], ["chain", "list"], ["--dry-run", "true"], ["run", "--help"]])
+def test_what_cannot_be_printed_is_one_sentence(ckptrun: Ckptrun, words: list[str]) -> None:
+    """A full device: one sentence, 125. A reader that is gone: 1 and silence. No stdout: nothing."""
+    with open("/dev/full", "w") as full:
+        done = ckptrun.run(*words, code=125, stdout=full)
+    assert done.stderr == "ckptrun: what is printed here cannot be written: No space left on device\n"
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert ckptrun.run(*words, code=1, stdout=writer).stderr == ""
+    os.close(writer)
+    assert ckptrun.run(*words, code=0, stdout=None, preexec_fn=lambda: os.close(1)).stderr == ""
+
+
+def test_too_few_descriptors_and_a_lost_directory_are_sentences(ckptrun: Ckptrun) -> None:
+    """125, and what to do about it."""
+    few = ckptrun.run("true", code=125, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (5, 5)))
+    assert few.stderr.endswith("Too many open files\n")
+    assert len(few.stderr.splitlines()) == 1
+    (gone := ckptrun.folder / "gone").mkdir()
+    lost = ckptrun.run("true", code=125, cwd=gone, preexec_fn=gone.rmdir)
+    assert "the working directory has been removed" in lost.stderr
