@@ -17,6 +17,7 @@ from ckptrun.doctor.script import Limits, Script, World, folders, own_words
 from ckptrun.errors import UsageError
 from ckptrun.slurm import job_script
 
+_MOST_BYTES = 4 << 20  # Slurm's own limit of a script, unless a site has raised it (max_script_size)
 _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.GOOD: "green"}
 
 
@@ -83,9 +84,12 @@ def _program(path: str, text: str, *, as_json: bool) -> int:
 def _read(path: str) -> str:
     try:
         with open(path, "rb") as file:
-            return file.read().decode("utf-8", "surrogateescape")
+            content = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise UsageError(f"{shlex.quote(path)}: {error.strerror}: name the job script") from None
+    if len(content) > _MOST_BYTES:
+        raise UsageError(f"{shlex.quote(path)} is larger than 4 MiB, and sbatch takes no such script: name the job script")
+    return content.decode("utf-8", "surrogateescape")
 
 
 def _write_beside(path: str, text: str) -> str:
@@ -97,6 +101,10 @@ def _write_beside(path: str, text: str) -> str:
             handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, os.stat(path).st_mode & 0o777)
         except FileExistsError:
             continue
+        except OSError as error:
+            raise UsageError(
+                f"{shlex.quote(beside)} cannot be written: {error.strerror}: copy the script to a folder of yours"
+            ) from None
         with open(handle, "wb") as file:
             file.write(text.encode("utf-8", "surrogateescape"))
         return beside
@@ -104,6 +112,7 @@ def _write_beside(path: str, text: str) -> str:
 
 
 def _submit_line(text: str, path: str) -> str:
+    path = f"./{path}" if path.startswith("-") else path
     return shlex.join(["sbatch", path] if job_script.calls_ckptrun(text) else ["ckptrun", "sbatch", path])
 
 

@@ -37,6 +37,8 @@ Usage: ckptrun sbatch [SBATCH OPTIONS] SCRIPT [ARGS]...
   prints what sbatch prints, and ends with sbatch's exit code.
 """
 
+_MOST_BYTES = 64 << 20  # far above what sbatch takes (max_script_size, 4 MiB): a device has no end
+
 
 class Body(NamedTuple):
     """What is to run: its text, the name that Slurm gives the job for it, how it is called in messages, its file if it is one."""
@@ -98,8 +100,9 @@ def _body(line: Line, named: dict[str, str]) -> Body:
     elif sys.stdin is None or sys.stdin.isatty():
         raise UsageError("no script: write its name behind the options, as in `ckptrun sbatch --time=60 job.sh`")
     else:
-        body = Body(_text(sys.stdin.buffer.read()), "sbatch", "standard input")
-    why = job_script.unfit(body.text)
+        body = Body(_text(sys.stdin.buffer.read(_MOST_BYTES)), "sbatch", "standard input")
+    large = len(body.text) >= _MOST_BYTES
+    why = "is larger than any script that sbatch takes: name another one" if large else job_script.unfit(body.text)
     if why is not None:
         raise UsageError(f"{body.called} {why}")
     return body
@@ -115,7 +118,7 @@ def _of_file(word: str) -> Body:
         raise UsageError(f"{word!r} is a folder: name the script in it")
     try:
         with open(path, "rb") as file:
-            text = _text(file.read())
+            text = _text(file.read(_MOST_BYTES))
     except OSError as error:
         raise UsageError(f"{word!r} cannot be read: {error.strerror}") from None
     return Body(text, os.path.basename(word), shlex.quote(word), os.path.abspath(path))

@@ -7,6 +7,7 @@ Nothing is expanded. What this reader does not understand it passes over: a lint
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -238,6 +239,7 @@ class _Reader:
     def __init__(self, text: str, offset: int, line: int, inner: bool) -> None:
         self.found: list[Command] = []
         self._text, self._offset, self._line, self._inner = text, offset, line, inner
+        self._line_ends = [found.start() for found in re.finditer("\n", text)]
         self._tokens = list(_tokens(text))
         self._place = 0
         self._functions: list[tuple[str, int]] = []
@@ -364,7 +366,7 @@ class _Reader:
         self._inner_commands(word)
 
     def _word(self, token: _Token) -> Word:
-        return Word(token.text, token.start + self._offset, self._line + self._text.count("\n", 0, token.start))
+        return Word(token.text, token.start + self._offset, self._line + bisect_left(self._line_ends, token.start))
 
     def _reach(self, start: int, end: int) -> None:
         self._start = start if self._start < 0 else self._start

@@ -10,6 +10,7 @@ from ckptrun.errors import Refused, UsageError
 from ckptrun.slurm import sbatch_options
 
 _LINES = 40
+_MOST = 64 << 20  # letters: far above what sbatch takes (max_script_size, 4 MiB); a device has no end
 
 
 def of_link(folder: ChainFolder, number: int) -> str:
@@ -28,7 +29,7 @@ def read(path: str) -> str:
     """Return a script that a person names. Raises UsageError where it is none, Refused where the chain would end in it."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            text = file.read()
+            text = file.read(_MOST)
     except OSError as error:
         raise UsageError(f"--script {path}: {error.strerror}") from None
     if not text.startswith("#!"):

@@ -86,6 +86,8 @@ def _umask() -> int:
     [
         (["missing.sh"], "missing.sh: No such file or directory: name the job script"),
         (["."], "Is a directory"),
+        (["/dev/zero"], "/dev/zero is larger than 4 MiB"),
+        (["--fix", "/proc/self/environ.sh"], "No such file"),
         (["--fix"], "--fix is about a script"),
         (["--site", "ai-lab"], "--site NAME is about a script"),
         (["--site", "ai-lap", "job.sh"], "did you mean ai-lab"),
@@ -97,6 +99,29 @@ def test_bad_input(alone: Ckptrun, words: list[str], sentence: str) -> None:
     (alone.folder / "job.sh").write_text(WRONG)
     done = alone.run("doctor", *words, code=2)
     assert sentence in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_script_whose_name_begins_with_a_dash(alone: Ckptrun) -> None:
+    """What is said to be typed next must not be read as an option."""
+    (alone.folder / "-job.sh").write_text(WRONG)
+    assert data(alone, "--fix", "--", "-job.sh", code=1)["submit"] == "sbatch ./-job.fixed.sh"
+
+
+def test_a_folder_that_cannot_be_written_to(alone: Ckptrun) -> None:
+    """The corrected script has no place there: one sentence, exit code 2."""
+    (alone.folder / "job.sh").write_text(WRONG)
+    script = '/usr/bin/mount --bind . . && /usr/bin/mount -o remount,bind,ro . && cd "$PWD" && exec "$@"'
+    command = ["/usr/bin/unshare", "--user", "--map-root-user", "--mount", "/bin/sh", "-c", script, "sh"]
+    words = [*command, *map(str, alone.argv("doctor", "--fix", "job.sh"))]
+    done = subprocess.run(words, cwd=alone.folder, env=alone.environment, capture_output=True, text=True, timeout=240)
+    told = "ckptrun: job.fixed.sh cannot be written: Read-only file system: copy the script to a folder of yours\n"
+    assert (done.returncode, done.stderr) == (2, told)
+
+
+def test_a_script_of_many_lines(alone: Ckptrun) -> None:
+    """The line of a finding far down is the right one."""
+    (alone.folder / "job.sh").write_text("#!/bin/bash\n#SBATCH --time=5\n" + "echo x\n" * 2_000 + "ckptrun true\n")
+    assert data(alone, "job.sh", code=1)["findings"][0]["line"] == 2_003
 
 
 def test_without_slurm(alone: Ckptrun) -> None:

@@ -18,6 +18,7 @@ BAD = {
     "empty": ("", ["job.sh"], "job.sh is empty"),
     "dos": ("#!/bin/sh\r\necho\r\n", ["job.sh"], "job.sh has the line ends of DOS"),
     "no interpreter": ("echo\n", ["job.sh"], "job.sh does not say in its first line what runs it"),
+    "a device": (GOOD, ["/dev/zero"], "/dev/zero is larger than any script that sbatch takes"),
     "binary": ("\x7fELF\0", ["job.sh"], "job.sh is a program, not a script"),
     "several parts": (GOOD, ["-n1", ":", "-n1", "job.sh"], "`:` makes a job of several parts"),
     "het lines": ("#!/bin/sh\n#SBATCH hetjob\n", ["job.sh"], "job.sh is a heterogeneous job"),

@@ -315,11 +315,10 @@ def test_in_an_environment_of_its_own(jobs: Jobs, name: str, packages: tuple[str
 @pytest.mark.timeout(3600)
 @pytest.mark.framework(2)
 @pytest.mark.parametrize(("name", "steps"), [("lightning", 1200), ("huggingface", 500)])
-def test_programs_with_a_callback_of_ours(jobs: Jobs, tmp_path: Path, name: str, steps: int) -> None:
+def test_programs_with_a_callback_of_ours(jobs: Jobs, name: str, steps: int) -> None:
     """Lightning and Hugging Face's Trainer, installed into a folder of their own: the same weights after three jobs and more."""
-    for words in PACKAGES["transformers" if name == "huggingface" else name]:
-        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", tmp_path / "packages", *words], check=True)
     packages = jobs.folder / "packages"
-    jobs.run("cp", "-r", tmp_path / "packages", packages)
+    for words in PACKAGES["transformers" if name == "huggingface" else name]:
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", packages, *words], check=True)
     alone = finished(name, steps, PYTHONPATH=f"{packages}:{TEMPLATES.parent}")
     same_end(chain(jobs, name, steps, 25.0, PYTHONPATH=str(packages)), alone)
