@@ -147,7 +147,8 @@ def test_jobs_that_are_long_forgotten(forgetful_lab: Lab) -> None:
     dies = jobs.counter(5000, 0.1, "--hear USR1,TERM", options="--time-limit 100s --chain dies").replace(" ck ", " ck2 ")
     job = jobs.submit(jobs.script(dies))
     jobs.until(lambda: list(jobs.folder.glob("ck2/*.json")) or None)
-    jobs.run("scancel", "--full", "--signal=KILL", job)
+    leader = json.loads((jobs.state / "chains" / "dies" / "turns" / "1").read_text())["pid"]
+    jobs.lab.admin("kill", "-9", str(leader), str(jobs.events("child_started")[0]["pid"]))
     jobs.until_forgotten(job)
     waiting = {name: started(jobs, "ckptrun", "chain", "wait", name) for name in ("ends", "dies")}
     listed = json.loads(chain(jobs, "list", "--json"))["data"]
