@@ -119,6 +119,15 @@ def own_lab() -> Iterator[labs.Lab]:
     labs.stop(found)
 
 
+@pytest.fixture
+def forgetful_lab() -> Iterator[labs.Lab]:
+    """A Slurm of the test's own without accounting, whose controller forgets what has ended after five seconds."""
+    _need_slurm()
+    found = labs.start(owner=os.getpid(), min_job_age_s=5, accounting=False)
+    yield found
+    labs.stop(found)
+
+
 def _need_slurm() -> None:
     if (reason := install.why_not()) is not None:
         if os.environ.get(_REQUIRED):

@@ -45,6 +45,7 @@ caption{text-align:left;padding:.4rem .6rem;color:var(--soft)}
 th,td{padding:.35rem .6rem;text-align:left;border-top:1px solid var(--line);vertical-align:top}
 td.n,th.n{text-align:right;white-space:nowrap}td.d{min-width:6.5rem}td.why{min-width:13rem}td.t{min-width:3rem}
 thead th{border:0}
+@media (max-width:80rem){table{font-size:.85rem}th,td{padding:.3rem .4rem}td.d{min-width:5.5rem}td.why{min-width:11rem}}
 a{color:var(--accent)}
 @media print{body{max-width:none;padding:0}.wide{overflow:visible;border:0}svg{min-width:0}
 h2,figure{break-inside:avoid}h2{break-after:avoid}tr{break-inside:avoid}

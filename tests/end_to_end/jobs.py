@@ -144,6 +144,13 @@ class Jobs:
             self.run("srun", "-Q", "-p", "batch", "true")
         raise AssertionError(f"accounting never knew how job {job} was submitted")
 
+    def until_forgotten(self, job: str) -> None:
+        """Wait until the controller does not know a job any more: it looks for old ones once a minute."""
+        limit_at = time.monotonic() + 240.0
+        while job in self.run("squeue", "-h", "-t", "all", "-o", "%i").split():
+            assert time.monotonic() < limit_at, f"job {job} was never forgotten"
+            self.run("srun", "-Q", "-p", "batch", "true", check=False)
+
     def until_silent(self) -> None:
         """Wait until the controller does not answer any more."""
         self._until_asked(answers=False)

@@ -135,3 +135,27 @@ def test_silent_and_forgetful_daemons(own_lab: Lab, own_jobs: Jobs) -> None:
     lost = shown(jobs)
     assert lost["state"] == "lost" and lost["links"][0]["outcome"] == "lost"
     assert "To go on: ckptrun chain resume" in chain(jobs, "show")
+
+
+@pytest.mark.long
+def test_jobs_that_are_long_forgotten(forgetful_lab: Lab) -> None:
+    """The controller has forgotten every job (MinJobAge 5 s), and there is no accounting: told is what stands on disk."""
+    jobs = Jobs(forgetful_lab, "work")
+    line = jobs.counter(10, 0.1, "--hear USR1,TERM", options="--time-limit 100s --chain ends")
+    jobs.submit(jobs.script(line))
+    jobs.until(lambda: jobs.outcomes() == ["complete"] or None)
+    dies = jobs.counter(5000, 0.1, "--hear USR1,TERM", options="--time-limit 100s --chain dies").replace(" ck ", " ck2 ")
+    job = jobs.submit(jobs.script(dies))
+    jobs.until(lambda: list(jobs.folder.glob("ck2/*.json")) or None)
+    leader = json.loads((jobs.state / "chains" / "dies" / "turns" / "1").read_text())["pid"]
+    jobs.lab.admin("kill", "-9", str(leader), str(jobs.events("child_started")[0]["pid"]))
+    jobs.until_forgotten(job)
+    waiting = {name: started(jobs, "ckptrun", "chain", "wait", name) for name in ("ends", "dies")}
+    listed = json.loads(chain(jobs, "list", "--json"))["data"]
+    assert [(one["id"], one["state"], one["now"]) for one in listed] == [("dies", "lost", None), ("ends", "complete", None)]
+    page = chain(jobs, "show", "dies")
+    assert "it died without a word" in page and "To go on: ckptrun chain resume dies" in page and "accounting says" not in page
+    assert "The chain is complete" in chain(jobs, "show", "ends")
+    for name, code in (("ends", 0), ("dies", 75)):
+        assert waiting[name].communicate(timeout=120)[0].startswith(f"ckptrun: chain {name} has ended: ")
+        assert waiting[name].returncode == code

@@ -97,3 +97,37 @@ def test_a_limit_above_the_partitions() -> None:
     """The next job would be taken and wait for ever, and the queue would not say so while it waits for this one."""
     assert "partition gpu allows 2 min now" in foresight.sentences(Ahead(CLOSED._replace(max_time="00:02:00")), BOTH, "00:05:00")[0]
     assert foresight.sentences(Ahead(CLOSED._replace(max_time="00:05:00")), BOTH, "00:05:00") == ()
+
+
+WINDOWS = """\
+ReservationName=course StartTime=2026-11-25T02:00:00 EndTime=2026-11-25T10:00:00 Nodes=n[1-3] Flags=SPEC_NODES TRES=cpu=192
+ReservationName=late StartTime=2026-11-25T05:00:00 EndTime=2026-11-25T10:00:00 Nodes=n[1-3] Flags=MAINT,SPEC_NODES TRES=cpu=192
+ReservationName=early StartTime=2026-11-25T03:00:00 EndTime=2026-11-25T04:00:00 Nodes=n2,n7 Flags=MAINT,IGNORE_JOBS TRES=cpu=192
+ReservationName=mine StartTime=2026-11-25T02:30:00 EndTime=2026-11-25T04:00:00 Nodes=n2 Flags=MAINT TRES=cpu=192
+"""
+MIDNIGHT = 1_795_564_800.0  # 2026-11-25T00:00:00Z
+
+
+def window(nodes: str, ends: str, hours: float, said: Said | None = None, inside: str = "(null)") -> str | None:
+    """Return the window that a job on these nodes finds so many hours after midnight."""
+    found = parse.job_record(f"JobId=5 JobState=RUNNING EndTime=2026-11-25T{ends} NodeList={nodes} Reservation={inside}")
+    assert found is not None
+    procedure = foresight.window_ahead(found, MIDNIGHT + hours * 3600)
+    procedure.send(None)
+    try:
+        procedure.send(said or Said(0, WINDOWS, ""))
+    except StopIteration as end:
+        return end.value.name if end.value is not None else None
+    raise AssertionError("one question is enough")
+
+
+def test_which_service_window_is_ahead() -> None:
+    """The earliest of the job's own nodes that begins before its end or right behind it; none that is on, or that it runs in."""
+    assert window("n[1-3]", "12:00:00", 1.0) == "mine"
+    assert window("n[1-3]", "12:00:00", 1.0, inside="mine") == "early"
+    assert window("n[1-3]", "12:00:00", 3.5) == "late"
+    assert window("n1", "12:00:00", 1.0) == "late"
+    assert window("n1", "04:59:00", 1.0) == "late" and window("n1", "04:50:00", 1.0) is None
+    assert window("n9", "12:00:00", 1.0) is None
+    assert window("n1", "12:00:00", 1.0, Said(1, "", "Unable to contact slurm controller")) is None
+    assert window("n1", "12:00:00", 1.0, Said(0, "No reservations in the system\n", "")) is None

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from ckptrun.__main__ import main
 from tests.end_to_end.harness import Ckptrun
 from tests.show.tutorial import BEGAN, Writer, stamp
 
@@ -75,3 +81,78 @@ def test_bad_input_is_told_in_a_sentence(ckptrun: Ckptrun) -> None:
         done = ckptrun.run("chain", *words, code=2)
         assert said in done.stderr and not done.stdout and "Traceback" not in done.stderr, words
     assert "no log was kept" in ckptrun.run("chain", "log", "odd", code=125).stderr
+
+
+def _gone(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _holds(content: bytes | None) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        torn = path.read_bytes()[: path.stat().st_size // 2] if path.is_file() else b"\n"
+        _gone(path)
+        path.write_bytes(torn if content is None else content)
+
+    return write
+
+
+def _newer(path: Path) -> None:
+    if path.is_file():
+        path.write_bytes(path.read_bytes().replace(b'"v": 1', b'"v": 99').replace(b'"v":1', b'"v":99'))
+
+
+def _leads(target: str) -> Callable[[Path], None]:
+    def link(path: Path) -> None:
+        _gone(path)
+        path.symlink_to(target.format(path=path))
+
+    return link
+
+
+def _is_a_folder(path: Path) -> None:
+    _gone(path)
+    path.mkdir()
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "missing": _gone,
+    "empty": _holds(b""),
+    "torn": _holds(None),
+    "binary": _holds(bytes(range(256))),
+    "another value": _holds(b'[1, {"a": null}]\n'),
+    "deep": _holds(b"[" * 100_000),
+    "newer": _newer,
+    "a link to nothing": _leads("/nowhere/at/all"),
+    "a link to itself": _leads("{path}"),
+    "a folder": _is_a_folder,
+}
+FILES = ("chain.json", "events.jsonl", "turns", "turns/2", "mailbox", "stop", "ready", "script")
+COMMANDS = (
+    ("list",),
+    ("show", "resnet-4800"),
+    ("show", "resnet-4800", "--link", "1"),
+    ("log", "resnet-4800"),
+    ("report", "resnet-4800", "-o", "-"),
+    ("resume", "--all", "--dry-run"),
+    ("prune", "--older-than", "1s", "--unfinished", "--yes"),
+)
+
+
+@pytest.mark.parametrize("damage", list(DAMAGES))
+def test_any_damage_is_a_sentence(ledger: Path, damage: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Each file of a chain is damaged: every command does what it can, or says in one sentence that it cannot, with 2 or 125."""
+    folder = ledger / "chains" / "resnet-4800"
+    whole = ledger.parent / "whole"
+    for name, text in (("stop", "2"), ("ready", "ckptrun chain resume resnet-4800\n"), ("script", "#!/bin/bash\n")):
+        (folder / name).write_text(text)
+    shutil.copytree(folder, whole)
+    for name in FILES:
+        for words in COMMANDS:
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(whole, folder)
+            DAMAGES[damage](folder / name)
+            code = main(["chain", *words])
+            gc.enable()  # a process of its own would not need it any more
+            said = capfd.readouterr().err
+            assert code in (0, 2, 125), (name, words, said)
+            assert code == 0 or [line.partition(": ")[0] for line in said.splitlines()[-1:]] == ["ckptrun"], (name, words, said)
