@@ -23,7 +23,7 @@ import sys
 from typing import Any
 
 import ckptrun
-from ckptrun.training.pytorch import Ranks, ResumableLoader, Vote, random_state, set_random_state
+from ckptrun.training.pytorch import Ranks, Vote, random_state, set_random_state
 
 _NAME = re.compile(r"step-(\d{7,})\.ckpt")
 
@@ -47,6 +47,8 @@ def checkpoints_in(folder: str, *, every: int = 0, keep: int = 2) -> Any:
 
 class _Checkpoints:
     """What the callback does, without the class that Lightning wants it to be of."""
+
+    state_key: str
 
     def __init__(self, folder: str, every: int, keep: int) -> None:
         super().__init__()
@@ -86,7 +88,8 @@ class _Checkpoints:
         self._vote = Vote(self._run, self._ranks)
         self._saved_at = trainer.global_step
         if len(self._of_ranks) == self._ranks.count:
-            self._restore(trainer, self._of_ranks[self._ranks.number])
+            set_random_state(self._of_ranks[self._ranks.number]["random"])
+        self._of_ranks = []
 
     def on_train_batch_end(self, trainer: Any, pl_module: object, outputs: object, batch: object, batch_idx: int) -> None:
         """Save, and end, where all ranks have agreed on that."""
@@ -103,6 +106,12 @@ class _Checkpoints:
         if wanted.stop:
             raise SystemExit(0)
 
+    def on_load_checkpoint(self, trainer: Any, pl_module: object, checkpoint: dict[str, Any]) -> None:
+        """Put this rank's place in the data where Lightning would give every rank the first one's."""
+        of_ranks = checkpoint["callbacks"].get(self.state_key, {}).get("ranks", [])
+        if len(of_ranks) == trainer.world_size > 1:
+            checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"] = of_ranks[trainer.global_rank]["loaders"]
+
     def state_dict(self) -> dict[str, Any]:
         """Return what Lightning does not save: each rank's random state, and its place in the data.
 
@@ -118,7 +127,7 @@ class _Checkpoints:
         ranks = self._ranks
         atomic = ckptrun.atomic_path(name)
         temporary = ranks.from_first(ranks.first_does(atomic.__enter__))
-        self._of_ranks = ranks.to_first({"random": random_state(), "loaders": [one.state_dict() for one in _loaders(trainer)]})
+        self._of_ranks = ranks.to_first({"random": random_state(), "loaders": trainer.fit_loop._combined_loader._state_dicts()})
         failed: BaseException | None = None
         try:
             trainer.save_checkpoint(temporary)
@@ -134,18 +143,7 @@ class _Checkpoints:
             for old in ours[: -self._keep]:
                 os.unlink(os.path.join(self.folder, old))
 
-    def _restore(self, trainer: Any, own: dict[str, Any]) -> None:
-        """Set this rank's own states: Lightning has given every rank the first one's place in the data."""
-        for loader, state in zip(_loaders(trainer), own.get("loaders", [])):  # noqa: B905  # Python 3.8 knows no `strict`
-            loader.load_state_dict(state)
-        set_random_state(own["random"])
-
     def _all(self) -> list[str]:
         names = os.listdir(self.folder) if os.path.isdir(self.folder) else []
         found = (match for name in names if (match := _NAME.fullmatch(name)))
         return [match[0] for match in sorted(found, key=lambda match: int(match[1]))]
-
-
-def _loaders(trainer: Any) -> list[ResumableLoader]:
-    loaders = getattr(trainer.fit_loop._combined_loader, "flattened", [])
-    return [one for one in loaders if isinstance(one, ResumableLoader)]

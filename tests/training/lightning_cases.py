@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy
 import torch
 from lightning.pytorch.plugins.environments import SLURMEnvironment
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset
 
 import ckptrun
 from ckptrun.training.lightning import checkpoints_in
@@ -22,6 +23,17 @@ from ckptrun.training.pytorch import ResumableLoader
 
 ROWS = torch.rand(40, 6, generator=torch.Generator().manual_seed(1))
 INSIDE = {"CKPTRUN": "1", "CKPTRUN_CHAIN": "c"}
+
+
+class Noisy(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Rows that are disturbed with all three generators each time they are read, as augmentations do."""
+
+    def __len__(self) -> int:
+        return len(ROWS)
+
+    def __getitem__(self, place: int) -> tuple[torch.Tensor, torch.Tensor]:
+        noise = random.random() + numpy.random.rand() + torch.rand(1).item()
+        return ROWS[place] + 0.1 * noise, (ROWS[place].sum() > 3).long()
 
 
 class Module(pl.LightningModule):
@@ -60,7 +72,7 @@ def start(folder: Path, after: int | None, resumable: bool, plugins: list[Any]) 
     ckptrun._current = ckptrun.Run(INSIDE)
     pl.seed_everything(3, verbose=False)
     module = Module()
-    loader: Any = DataLoader(TensorDataset(ROWS, (ROWS.sum(dim=1) > 3).long()), batch_size=6, shuffle=resumable)
+    loader: Any = DataLoader(Noisy(), batch_size=6, shuffle=resumable)
     checkpoints = checkpoints_in(str(folder))
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
     trainer = pl.Trainer(max_epochs=3, accelerator="cpu", callbacks=[Asks(after), checkpoints], plugins=plugins, **quiet)
@@ -77,7 +89,7 @@ def same(folder: Path, resumable: bool) -> bool:
     """Return whether a training that was stopped in each epoch ends as one that was not."""
 
     def state(module: Module) -> list[Any]:
-        return [*(one.tolist() for one in module.state_dict().values()), random.random()]
+        return [*(one.tolist() for one in module.state_dict().values()), random.random(), numpy.random.rand()]
 
     expected = state(start(folder / "whole", None, resumable, [])[0])
     for after in (1, 3, 3, 7, 1, 5):  # at batch 1, 4, 7, 14, 15, 20

@@ -51,8 +51,11 @@ def test_lightning(packages: dict[str, str], tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_hugging_face(packages: dict[str, str], tmp_path: Path) -> None:
-    """Model, optimizer, scheduler, random states and the place in the epoch, as the Trainer saves and restores them."""
-    assert cases("huggingface", tmp_path, packages["transformers"]) == {"all": True}
+    """Model, optimizer, scheduler, random states and the place in the epoch, as the Trainer saves and restores them.
+
+    It reads a batch ahead of the step: what a batch draws when it is read has been drawn before the states are saved.
+    """
+    assert cases("huggingface", tmp_path, packages["transformers"]) == {"plain": True, "augmented": False}
 
 
 # Lightning starts its second process by itself; the Trainer is started by torchrun.
