@@ -152,3 +152,13 @@ class Process(NamedTuple):
     ignored: frozenset[int]
     started: float = 0.0
     stands_for: str = ""
+
+
+def one_line(text: str) -> str:
+    """Return a name as one line that does nothing to a terminal: control characters as Python writes them, `\\n`, `\\x1b`.
+
+    What is no valid text, a surrogate, is left as it is: whoever writes the line knows how.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or "\ud800" <= one <= "\udfff" else repr(one)[1:-1] for one in text)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ckptrun.cli.config_file import SITE_FILE
 from ckptrun.cli.options import CONFIGURABLE, LIMITED, OPTIONS, Option
 from ckptrun.cli.sbatch import HELP as SBATCH_HELP
+from ckptrun.cli.settings import SITE_FILE
 from ckptrun.doctor.judge import ABOUT
 from ckptrun.doctor.program import ABOUT as OF_PROGRAMS
 from ckptrun.job.protocol import NEVER

@@ -6,6 +6,8 @@ after its last one, so that a turn that came meanwhile, or was not visible yet, 
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 
@@ -35,6 +37,12 @@ def outcome_after(turns: tuple[Turn, ...], number: int) -> str | None:
 def highest_link(turns: tuple[Turn, ...]) -> int:
     """Return the highest link that any turn names, 0 without turns."""
     return max((int(turn.facts.get("link", 0)) for turn in turns), default=0)
+
+
+def stop_stands(newest_first: Iterable[Turn], said_at: int) -> bool:
+    """Return whether a `chain stop` that was said at turn `said_at` still counts: nobody has gone on with the chain since."""
+    since = itertools.takewhile(lambda turn: turn.number > said_at, newest_first)
+    return all(turn.kind != "resume" for turn in since)
 
 
 def final_outcome(turns: tuple[Turn, ...]) -> str | None:

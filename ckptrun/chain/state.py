@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ckptrun.chain import liveness
 from ckptrun.chain.history import read_events
 from ckptrun.chain.home import ChainFolder
-from ckptrun.chain.ledger import final_outcome
+from ckptrun.chain.ledger import final_outcome, stop_stands
 from ckptrun.chain.turns import Turns
 
 
@@ -54,12 +54,7 @@ def stop_mark(folder: ChainFolder) -> StopMark | None:
         mark = StopMark(int(number), when == _AFTER_LINK)
     except (OSError, ValueError):
         return None
-    for turn in Turns(folder.turns).newest_first():
-        if turn.number <= mark.turn:
-            break
-        if turn.kind == "resume":
-            return None
-    return mark
+    return mark if stop_stands(Turns(folder.turns).newest_first(), mark.turn) else None
 
 
 _AFTER_LINK = "after-link"

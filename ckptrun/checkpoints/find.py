@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -24,6 +25,8 @@ from ckptrun.words import Checkpoint, Verdict
 
 # A checkpoint's own folders are not nested deeper in any form; a bound keeps a strange tree from being walked for ever.
 _DEEPEST = 8
+# How long a start waits for a file that cannot be read.
+_PATIENCE_S = (0.2, 0.8, 2.0)
 
 
 class Entry:
@@ -283,18 +286,35 @@ def _names_decide(found: list[Checkpoint]) -> bool:
 
 
 def newest_whole(paths: Sequence[str]) -> tuple[Checkpoint | None, tuple[Checkpoint, ...]]:
-    """Return the newest checkpoint that is whole (or in a format that is not checked), and the truncated ones newer than it.
+    """Return the newest checkpoint that is whole (or in a format that is not checked), and the truncated ones newer than it."""
+    return first_whole(find(paths))
 
-    One whose format is proved only by reading it is read.
+
+def first_whole(found: Sequence[Checkpoint]) -> tuple[Checkpoint | None, tuple[Checkpoint, ...]]:
+    """Return the first that is whole (or in a format that is not checked), and the truncated ones before it.
+
+    One whose format is proved only by reading it is read. One that cannot be read is tried again for some seconds, because a file
+    server may be away for a moment; one that has vanished meanwhile is neither.
     """
-    from ckptrun.checkpoints.formats import verify
-
     truncated: list[Checkpoint] = []
-    for candidate in find(paths):
-        checked = verify(candidate)
-        if checked.verdict is Verdict.NOT_CHECKED and checked.form:
-            checked = verify(candidate, full=True)
+    for candidate in found:
+        checked = _checked(candidate)
         if checked.verdict is not Verdict.TRUNCATED:
             return checked, tuple(truncated)
-        truncated.append(checked)
+        if any(os.path.lexists(part) for part in candidate.parts):
+            truncated.append(checked)
     return None, tuple(truncated)
+
+
+def _checked(candidate: Checkpoint) -> Checkpoint:
+    from ckptrun.checkpoints.formats import UNREADABLE, verify
+
+    checked = verify(candidate)
+    for pause_s in _PATIENCE_S:
+        if UNREADABLE not in checked.why or not os.path.lexists(candidate.path):
+            break
+        time.sleep(pause_s)
+        checked = verify(candidate)
+    if checked.verdict is Verdict.NOT_CHECKED and checked.form:
+        checked = verify(candidate, full=True)
+    return checked

@@ -1,16 +1,19 @@
 """The copy of a checkpoint that is overwritten in place: a writer that dies in the middle has destroyed the only one.
 
 Rules. A copy is made of what is whole only, to a temporary that is verified and renamed over the last copy, so there is always a
-whole one. Up to 2 GB, and only where three times its size is free. The copy stands outside the folder, because programs list it.
+whole one. The temporary has the original's name, in a folder of its own: the form of a file is told by its name, too. Up to 2 GB,
+and only where three times its size is free. The copy stands outside the folder, because programs list it.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 from ckptrun.checkpoints.find import find
 from ckptrun.checkpoints.formats import verify
+from ckptrun.checkpoints.set_aside import real
 from ckptrun.words import Checkpoint, Verdict
 
 LARGEST_COPY_BYTES = 2 * 1000**3
@@ -38,6 +41,7 @@ def in_place(root: str) -> Checkpoint | None:
 
 def keep_copy(root: str, chain: str) -> Copy:
     """Copy the checkpoint that is overwritten in place under `root`, if there is one and it is whole. Never raises OSError."""
+    root = real(root)
     found = in_place(root)
     if found is None:
         return Copy(None, "nothing is overwritten in place")
@@ -57,8 +61,23 @@ def keep_copy(root: str, chain: str) -> Copy:
 
 
 def _copy(found: Checkpoint, target: str, chain: str) -> Copy:
-    temporary = f"{target}.tmp"
-    with open(found.path, "rb") as source, open(temporary, "wb") as copy:
+    folder = f"{target}.new"
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    temporary = os.path.join(folder, os.path.basename(found.path))
+    try:
+        if not _copied(found, temporary):
+            return Copy(None, "it was written to meanwhile")
+        os.rename(temporary, target)
+    finally:  # half a copy would take the room that the next save needs
+        _remove(os.unlink, temporary)
+        _remove(os.rmdir, folder)
+    _write_owner(target, chain)
+    return Copy(target)
+
+
+def _copied(found: Checkpoint, target: str) -> bool:
+    """Copy a file; return whether the copy is whole, and of what stands there still. Raises OSError."""
+    with open(found.path, "rb") as source, open(target, "wb") as copy:
         before = os.fstat(source.fileno())
         os.fchmod(copy.fileno(), 0o600)
         while os.sendfile(copy.fileno(), source.fileno(), None, _PIECE_BYTES):
@@ -66,15 +85,25 @@ def _copy(found: Checkpoint, target: str, chain: str) -> Copy:
         os.fsync(copy.fileno())
         after = os.stat(found.path)
     same = (before.st_ino, before.st_size, before.st_mtime_ns) == (after.st_ino, after.st_size, after.st_mtime_ns)
-    # Verified under the name of the original: the form of a file is told by its name, too.
-    checked = _verified_as(found, temporary)
-    if not same or checked is not Verdict.WHOLE:
-        os.unlink(temporary)
-        return Copy(None, "it was written to meanwhile")
-    os.utime(temporary, ns=(before.st_mtime_ns, before.st_mtime_ns))
-    os.rename(temporary, target)
-    _write_owner(target, chain)
-    return Copy(target)
+    os.utime(target, ns=(before.st_mtime_ns, before.st_mtime_ns))
+    return same and verify(found._replace(path=target, parts=(target,), size=before.st_size)).verdict is Verdict.WHOLE
+
+
+def _remove(remove: Callable[[str], None], path: str) -> None:
+    try:
+        remove(path)
+    except OSError:
+        return
+
+
+def adopt_copy(root: str, chain: str) -> None:
+    """Make the copy this chain's own, because what it is a copy of is truncated and about to be set aside. Raises OSError.
+
+    A kill between that and `bring_back` leaves a missing file; of another chain's copy nobody would know that it is to come back.
+    """
+    copy = _find_copy(real(root))
+    if copy is not None and _owner(copy) != chain:
+        _write_owner(copy, chain)
 
 
 def bring_back(root: str, chain: str, missing: bool) -> Checkpoint | None:
@@ -83,6 +112,7 @@ def bring_back(root: str, chain: str, missing: bool) -> Checkpoint | None:
     `missing`: nothing stands there (instead of a truncated file, which was set aside): then only the chain that made the copy may
     have it back, because the user may have removed the file to begin anew. Raises OSError.
     """
+    root = real(root)
     copy = _find_copy(root)
     if copy is None or (missing and _owner(copy) != chain):
         return None
@@ -90,18 +120,22 @@ def bring_back(root: str, chain: str, missing: bool) -> Checkpoint | None:
     target = os.path.join(os.path.dirname(copy), name) if not _is_folder_copy(copy) else os.path.join(root, name)
     os.makedirs(os.path.dirname(target), exist_ok=True)
     temporary = os.path.join(os.path.dirname(copy), f".{name}.back")
-    with open(copy, "rb") as source, open(temporary, "wb") as back:
-        while os.sendfile(back.fileno(), source.fileno(), None, _PIECE_BYTES):
-            pass
-        os.fsync(back.fileno())
-    os.utime(temporary, ns=(os.stat(copy).st_mtime_ns,) * 2)
-    os.rename(temporary, target)
+    try:
+        with open(copy, "rb") as source, open(temporary, "wb") as back:
+            while os.sendfile(back.fileno(), source.fileno(), None, _PIECE_BYTES):
+                pass
+            os.fsync(back.fileno())
+        os.utime(temporary, ns=(os.stat(copy).st_mtime_ns,) * 2)
+        os.rename(temporary, target)
+    finally:
+        _remove(os.unlink, temporary)
     found = next((verify(one) for one in find([root]) if one.path == target), None)
     return found if found is not None and found.verdict is not Verdict.TRUNCATED else None
 
 
 def forget_copy(root: str, chain: str) -> None:
     """Remove the copy that a chain made, where the checkpoint itself is whole and needs none. Never raises OSError."""
+    root = real(root)
     copy, found = _find_copy(root), in_place(root)
     if copy is None or found is None or _owner(copy) != chain or verify(found).verdict is not Verdict.WHOLE:
         return
@@ -129,6 +163,7 @@ def _find_copy(root: str) -> str | None:
         names = [name for name in os.listdir(folder) if not name.endswith((".chain", ".tmp", ".back"))]
     except OSError:
         return None
+    names = [name for name in names if os.path.isfile(os.path.join(folder, name))]
     return os.path.join(folder, names[0]) if len(names) == 1 else None
 
 
@@ -153,15 +188,3 @@ def _write_owner(copy: str, chain: str) -> None:
     with open(temporary, "w", encoding="utf-8") as file:
         file.write(chain + "\n")
     os.rename(temporary, _owner_path(copy))
-
-
-def _verified_as(found: Checkpoint, temporary: str) -> Verdict | None:
-    suffix = os.path.splitext(found.path)[1]
-    named = f"{temporary}{suffix}" if suffix else temporary
-    if named != temporary:
-        os.rename(temporary, named)
-    try:
-        return verify(found._replace(path=named, parts=(named,), size=os.path.getsize(named))).verdict
-    finally:
-        if named != temporary:
-            os.rename(named, temporary)

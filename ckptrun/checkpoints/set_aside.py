@@ -1,6 +1,7 @@
 """Set checkpoints aside: moved, never deleted, and out of the folder, because programs list it.
 
-Rule: files are only renamed, on the same file system, so a kill at any line leaves each of them whole in one of two places.
+Rules. Files are only renamed, on the same file system, so a kill at any line leaves each of them whole in one of two places. A
+`--checkpoint` path that is a symbolic link, to where there is room, stays one: what it leads to is moved, beside where that stands.
 """
 
 from __future__ import annotations
@@ -15,6 +16,12 @@ from ckptrun.checkpoints.state_file import STATE_FILES, mend, named_newest
 from ckptrun.words import Checkpoint, Verdict
 
 
+def real(root: str) -> str:
+    """Return the `--checkpoint` path where its files are: what it leads to, where it is a symbolic link."""
+    bare = root.rstrip("/") or root
+    return os.path.realpath(bare) if os.path.islink(bare) else root
+
+
 def set_aside(checkpoint: Checkpoint, root: str, link: int) -> str:
     """Move a checkpoint with its parts to `<root>.set-aside/link-<n>/`; return where it is now. Raises OSError.
 
@@ -22,9 +29,11 @@ def set_aside(checkpoint: Checkpoint, root: str, link: int) -> str:
     it is mended. Where it was the last one and nothing else stands in the folder, the folder itself moves: some programs fail on
     an empty one.
     """
+    may_move = real(root) == root and not holds_working_directory(root)
+    checkpoint, root = _below(checkpoint, root, real(root)), real(root)
     place = _fresh_folder(f"{root.rstrip('/')}.set-aside", f"link-{link}")
     folder = os.path.dirname(checkpoint.path)
-    if os.path.isdir(root) and _is_all_there_is(checkpoint, root) and not holds_working_directory(root):
+    if may_move and os.path.isdir(root) and _is_all_there_is(checkpoint, root):
         target = _free(os.path.join(place, os.path.basename(root.rstrip("/"))))
         os.rename(root, target)
         return os.path.normpath(os.path.join(target, os.path.relpath(checkpoint.path, root)))
@@ -33,6 +42,15 @@ def set_aside(checkpoint: Checkpoint, root: str, link: int) -> str:
     if named is not None and os.path.basename(named) == os.path.basename(checkpoint.path):
         mend(folder, checkpoint.form, _newest_of(folder, checkpoint.form))
     return moved
+
+
+def _below(checkpoint: Checkpoint, root: str, other: str) -> Checkpoint:
+    """Return a checkpoint that was found under one path as it is found under another one of the same folder."""
+    if root == other:
+        return checkpoint
+    length = len(root.rstrip("/"))
+    parts = tuple(other + part[length:] for part in checkpoint.parts)
+    return checkpoint._replace(path=other + checkpoint.path[length:], parts=parts)
 
 
 def _move(checkpoint: Checkpoint, place: str) -> str:
@@ -58,12 +76,18 @@ def set_all_aside(paths: Sequence[str], label: str) -> list[str]:
     for path in paths:
         if not os.path.lexists(path) or (os.path.isdir(path) and not os.listdir(path)):
             continue
+        linked, path = real(path) != path, real(path)  # noqa: PLW2901  # where its files are
         place = _fresh_folder(f"{path.rstrip('/')}.set-aside", label)
+        target = _free(os.path.join(place, os.path.basename(path.rstrip("/"))))
         if os.path.isdir(path) and holds_working_directory(path):
             for checkpoint in find([path]):
                 _move(checkpoint, place)
+        elif linked and os.path.isdir(path):
+            os.mkdir(target, 0o700)
+            for name in os.listdir(path):
+                os.rename(os.path.join(path, name), os.path.join(target, name))
         else:
-            os.rename(path, _free(os.path.join(place, os.path.basename(path.rstrip("/")))))
+            os.rename(path, target)
         places.append(place)
     return places
 
@@ -76,13 +100,15 @@ def set_leftovers_aside(root: str, link: int, older_than_unix: float) -> list[st
     some programs fail on an empty one. In the working directory only those move whose names say that they were to be
     checkpoints. Raises OSError.
     """
-    found, mixed = _leftovers(root, older_than_unix), holds_working_directory(root)
+    may_move, mixed = real(root) == root, holds_working_directory(root)
+    root = real(root)
+    found = _leftovers(root, older_than_unix)
     if mixed:
         found = [path for path in found if says_checkpoint(os.path.basename(path))]
     if not found:
         return []
     place = _fresh_folder(f"{root.rstrip('/')}.set-aside", f"link-{link}")
-    if {one.path for one in os.scandir(root)} <= set(found) and not mixed:
+    if may_move and not mixed and {one.path for one in os.scandir(root)} <= set(found):
         os.rename(root, _free(os.path.join(place, os.path.basename(root.rstrip("/")))))
     else:
         for path in found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Set
 
 from ckptrun.words import Checkpoint, Verdict
@@ -11,6 +12,7 @@ from ckptrun.words import Checkpoint, Verdict
 _NEWEST = re.compile(r'^model_checkpoint_path: "(.*)"$', re.MULTILINE)
 # Format -> the name of its state file. Other formats have none.
 _NAMES = {"tensorflow": "checkpoint", "deepspeed": "latest"}
+_LARGEST_BYTES = 65536
 STATE_FILES = frozenset(_NAMES.values())
 
 
@@ -18,15 +20,35 @@ def named_newest(folder: str, form: str) -> str | None:
     """Return the path of the checkpoint that the folder's state file names, None without such a file or name."""
     if form not in _NAMES:
         return None
-    try:
-        with open(os.path.join(folder, _NAMES[form]), encoding="utf-8", errors="surrogateescape") as file:
-            text = file.read(65536)
-    except OSError:
-        return None
+    text = _text(os.path.join(folder, _NAMES[form]))
     if form == "deepspeed":
         return os.path.join(folder, text.strip()) if text.strip() else None
     found = _NEWEST.search(text)
     return os.path.join(folder, found[1]) if found else None
+
+
+def _text(path: str) -> str:
+    """Return what a state file says, nothing where it is none: a FIFO of that name would be waited for until somebody writes."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    with open(handle, "rb") as file:
+        try:
+            return os.fsdecode(file.read(_LARGEST_BYTES)) if stat.S_ISREG(os.fstat(handle).st_mode) else ""
+        except OSError:
+            return ""
+
+
+def misnamed(folder: str, form: str) -> str:
+    """Return why a state file leads its readers nowhere, so that they would begin anew; empty where it does not."""
+    if form not in _NAMES or not os.path.isfile(os.path.join(folder, _NAMES[form])):
+        return ""
+    newest = named_newest(folder, form)
+    if newest is None:
+        return "it names no checkpoint"
+    there = os.path.exists(newest if form == "deepspeed" else f"{newest}.index")
+    return "" if there else f"it names {os.path.basename(newest)}, which is not there"
 
 
 def mend(folder: str, form: str, newest: str | None) -> None:
@@ -52,13 +74,8 @@ def check(folder: str, forms: Set[str]) -> list[Checkpoint]:
     found = []
     for form, name in _NAMES.items():
         path = os.path.join(folder, name)
-        if form not in forms or not os.path.isfile(path):
-            continue
-        newest = named_newest(folder, form)
-        if newest is None:
-            found.append(_truncated(path, form, "it names no checkpoint"))
-        elif not os.path.exists(newest if form == "deepspeed" else f"{newest}.index"):
-            found.append(_truncated(path, form, f"it names {os.path.basename(newest)}, which is not there"))
+        if form in forms and (why := misnamed(folder, form)):
+            found.append(_truncated(path, form, why))
     return found
 
 

@@ -169,12 +169,10 @@ class Watch:
     def _settle(self, candidates: tuple[Checkpoint, ...], changed: set[str], unix: float) -> list[Save]:
         """Take in every checkpoint that has become whole since the last look; return the saves that were watched."""
         saves: list[Save] = []
-        whole: list[Checkpoint] = []
         self._became = []
         for one in reversed(candidates):
             found = self._print(one)
             if self._settled.get(one.path) == found:
-                whole.append(self._checked(one, found))
                 continue
             if changed.intersection(one.parts) and one.size > _VERIFIED_AT_ONCE_BYTES:
                 continue
@@ -184,12 +182,14 @@ class Watch:
             written_at = self._written(one.parts, one.at)
             self._written_at.append(written_at)
             self._written_at.sort()
-            whole.append(self._checked(one, found))
-            self._became.append(whole[-1])
+            self._became.append(self._checked(one, found))
             if self._burst is not None and self._burst[0] is not None and self._burst[1] >= 2:
                 saves.append(Save(max(written_at - self._burst[0], 0.0), asked=False))
             self._burst = None
-        self._newest = next((one for one in reversed(whole) if one.verdict is not Verdict.TRUNCATED), None)
+        # Of thousands that stand there one is verified, the newest, and those before it only where it is truncated.
+        settled = ((one, found) for one in candidates if self._settled.get(one.path) == (found := self._print(one)))
+        checked = (self._checked(one, found) for one, found in settled)
+        self._newest = next((one for one in checked if one.verdict is not Verdict.TRUNCATED), None)
         self._became.sort(key=lambda one: one.at)
         self._new = self._new or bool(self._became)
         return saves

@@ -11,7 +11,7 @@ import click
 from ckptrun.checkpoints import state_file
 from ckptrun.checkpoints.find import find_named
 from ckptrun.checkpoints.formats import verify as verify_one
-from ckptrun.words import Checkpoint, Verdict
+from ckptrun.words import Checkpoint, Verdict, one_line
 
 _COLOURS = {Verdict.WHOLE: "green", Verdict.TRUNCATED: "red", Verdict.NOT_CHECKED: "yellow"}
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -33,10 +33,10 @@ def verify(paths: tuple[str, ...], full: bool, as_json: bool) -> int:
     for path in paths:
         found = find_named(path)
         if found is None:
-            click.echo(f"ckptrun: {path}: no such file or folder", err=True)
+            click.echo(f"ckptrun: {one_line(path)}: no such file or folder", err=True)
             code = 2
         elif not found:
-            click.echo(f"ckptrun: {path}: no checkpoint is in it", err=True)
+            click.echo(f"ckptrun: {one_line(path)}: no checkpoint is in it", err=True)
             code = max(code, 1)
         for one in found or ():
             rows.append(verify_one(one, full))
@@ -65,7 +65,7 @@ def _line(one: Checkpoint) -> str:
     if os.isatty(1) and not os.environ.get("NO_COLOR"):
         word = click.style(word, fg=_COLOURS[one.verdict])
     form = f"{one.form}, " if one.form else ""
-    return f"{one.path}: {word}: {one.why} ({form}{_size(one.size)})"
+    return f"{one_line(one.path)}: {word}: {one_line(one.why)} ({form}{_size(one.size)})"
 
 
 def _size(count: int) -> str:

@@ -1,6 +1,7 @@
 """What a person stops: the job that waits is cancelled, what runs saves and ends, or runs to its checkpoint time, and none follows.
 
-Rule: the mark first. A link that is just submitting its successor sees it before it ends, and takes the successor back.
+Rules. The mark first: a link that is just submitting its successor sees it before it ends, and takes the successor back. After the
+queue the turns are read once more: tests/model shows what the first reading may have missed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import NamedTuple
 from ckptrun.chain import liveness
 from ckptrun.chain.home import ChainFolder
 from ckptrun.chain.ledger import final_outcome
-from ckptrun.chain.state import set_stop_mark
+from ckptrun.chain.state import set_stop_mark, stop_mark
 from ckptrun.chain.turns import Turns
 from ckptrun.early import INT, TERM
 from ckptrun.errors import Refused
@@ -63,6 +64,9 @@ _WILL = {
 
 def _stop_jobs(folder: ChainFolder, how: How) -> Procedure[Stopped]:
     lines = yield from answered_queue()
+    if stop_mark(folder) is None:
+        # A resume that this node did not see yet had made the mark void: its job is in this queue, or finds the new mark.
+        set_stop_mark(folder, after_link=how is How.LINK)
     jobs = [(one, job) for one, _ in jobs_of(folder, lines) if (job := parse.job_id(one.job)) is not None]
     at_work = sorted((job for one, job in jobs if one.at_work), key=lambda job: job.number)
     waiting = [job for one, job in jobs if one.waiting]

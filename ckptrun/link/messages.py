@@ -11,7 +11,7 @@ from ckptrun import durations
 from ckptrun.link.outcome import Decision
 from ckptrun.link.supervision import NAMES
 from ckptrun.link.times import Times
-from ckptrun.words import Checkpoint, Outcome, Verdict
+from ckptrun.words import Checkpoint, Outcome, Verdict, one_line
 
 if TYPE_CHECKING:
     from ckptrun.link.target import Target
@@ -48,7 +48,7 @@ def size(number: float) -> str:
 def checkpoint(found: Checkpoint, note: str = "") -> str:
     """Return a checkpoint in a few words: path, verdict, size, and a note about it."""
     verdict = "not checked" if found.verdict is Verdict.NOT_CHECKED else "whole"
-    return f"{os.path.relpath(found.path)} ({verdict}, {size(found.size)}{f', {note}' if note else ''})"
+    return f"{one_line(os.path.relpath(found.path))} ({verdict}, {size(found.size)}{f', {note}' if note else ''})"
 
 
 def starting(

@@ -12,7 +12,7 @@ from ckptrun.chain.model import ChainSoFar
 from ckptrun.errors import CkptrunError, Refused
 from ckptrun.link import messages
 from ckptrun.plan import Plan
-from ckptrun.words import Checkpoint
+from ckptrun.words import Checkpoint, one_line
 
 _AT_ONCE_S = 1.0
 
@@ -57,9 +57,13 @@ def _find(plan: Plan, chain: str, link: int, known: ChainSoFar, record: Callable
         _start_fresh(plan, chain, record)
     _set_leftovers_aside(plan, link, known, record)
     newest, truncated = newest_whole(plan.checkpoints)
+    if newest is None and truncated:
+        _adopt_copies(plan, chain)
     for cut in truncated:
         _set_aside(plan, cut, link, record)
-    if newest is None:
+    if newest is not None:
+        _mend_state_file(newest, record)
+    else:
         newest = _bring_back(plan, chain, record, missing=not truncated)
     if newest is None:
         if known.seen_whole:
@@ -91,7 +95,7 @@ def _start_fresh(plan: Plan, chain: str, record: Callable[..., None]) -> None:
     from ckptrun.checkpoints.set_aside import set_all_aside
 
     for place in set_all_aside(plan.checkpoints, f"before-{chain}"):
-        messages.say(f"--fresh: what stood there is now {os.path.relpath(place)}")
+        messages.say(f"--fresh: what stood there is now {_shown(place)}")
         record("set_aside", path=None, to=place)
 
 
@@ -99,22 +103,48 @@ def _set_aside(plan: Plan, cut: Checkpoint, link: int, record: Callable[..., Non
     from ckptrun.checkpoints.set_aside import set_aside
 
     place = set_aside(cut, _root_of(plan, cut), link)
-    messages.say(f"{os.path.relpath(cut.path)} is truncated ({cut.why}): set aside to {os.path.relpath(place)}")
+    messages.say(f"{_shown(cut.path)} is truncated ({one_line(cut.why)}): set aside to {_shown(place)}")
     record("set_aside", path=cut.path, to=place)
+
+
+def _mend_state_file(newest: Checkpoint, record: Callable[..., None]) -> None:
+    """Let the state file beside a checkpoint name it, where it names what is not there: a kill came between the two."""
+    from ckptrun.checkpoints.state_file import mend, misnamed
+
+    folder = os.path.dirname(newest.path)
+    if why := misnamed(folder, newest.form):
+        mend(folder, newest.form, newest.path)
+        messages.say(f"the state file in {_shown(folder)} was mended ({why}): it names {one_line(os.path.basename(newest.path))}")
+        record("state_file_mended", path=newest.path, why=why)
+
+
+def _shown(path: str) -> str:
+    return one_line(os.path.relpath(path))
 
 
 def _set_leftovers_aside(plan: Plan, link: int, known: ChainSoFar, record: Callable[..., None]) -> None:
     """Set aside what writers have left that died: all of it where the chain's own were the last, else what is old enough."""
-    from ckptrun.checkpoints.set_aside import set_leftovers_aside
+    from ckptrun.checkpoints.set_aside import real, set_leftovers_aside
 
     until = time.time() + _CLOCKS_S if known.starts_in_all else time.time() - _LEFT_FOR_S
     for root in plan.checkpoints:
-        names = set_leftovers_aside(root, link, until)
+        try:
+            names = set_leftovers_aside(root, link, until)
+        except OSError as error:  # another user's, in a folder that many share: nothing that a start could not live with
+            messages.say(f"what a save that never ended has left in {_shown(root)} cannot be moved ({error.strerror})")
+            continue
         if names:
-            place = f"{root.rstrip('/')}.set-aside/link-{link}"
+            place = f"{real(root).rstrip('/')}.set-aside/link-{link}"
             what = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-            messages.say(f"left behind by a save that never ended: {what}, set aside to {os.path.relpath(place)}")
+            messages.say(f"left behind by a save that never ended: {one_line(what)}, set aside to {_shown(place)}")
             record("set_aside", path=None, to=place, leftovers=names[:10])
+
+
+def _adopt_copies(plan: Plan, chain: str) -> None:
+    from ckptrun.checkpoints.in_place import adopt_copy
+
+    for root in plan.checkpoints:
+        adopt_copy(root, chain)
 
 
 def _bring_back(plan: Plan, chain: str, record: Callable[..., None], *, missing: bool) -> Checkpoint | None:
@@ -123,7 +153,7 @@ def _bring_back(plan: Plan, chain: str, record: Callable[..., None], *, missing:
     for root in plan.checkpoints:
         found = bring_back(root, chain, missing=missing)
         if found is not None:
-            messages.say(f"{os.path.relpath(found.path)} was brought back from the last whole copy of it")
+            messages.say(f"{_shown(found.path)} was brought back from the last whole copy of it")
             record("restored", path=found.path, copy=None)
             return found
     return None

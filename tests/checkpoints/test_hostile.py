@@ -10,6 +10,7 @@ import os
 import pickle
 import random
 import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -20,7 +21,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ckptrun.checkpoints.find import find, first_whole, newest_whole
 from ckptrun.checkpoints.formats import UNJUDGED
+from ckptrun.checkpoints.state_file import misnamed, named_newest
+from ckptrun.checkpoints.watch import Watch
 from ckptrun.words import Verdict
 from tests.checkpoints import sparse
 from tests.checkpoints.cases import FILES, SEVERAL, Case, copy, look
@@ -175,14 +179,97 @@ def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
     """It is said, and it is not whole. Run as another user where we are root, whom nothing is forbidden."""
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(1))
     (tmp_path / "a.pkl").chmod(0)
+    assert "cannot be read: Permission denied" in looked_at_by_another_user(tmp_path, "a.pkl")
+
+
+def test_a_shard_that_may_not_be_read(real: Path, tmp_path: Path) -> None:
+    """One file of several: the checkpoint is not whole, and it is said which and why."""
+    shutil.copytree(real / "torch/sharded", tmp_path / "sharded")
+    shard = min((tmp_path / "sharded").glob("*.safetensors"))
+    shard.chmod(0)
+    said = looked_at_by_another_user(tmp_path, "sharded/model.safetensors.index.json")
+    assert "Permission denied" in said
+
+
+def looked_at_by_another_user(tmp_path: Path, name: str) -> str:
+    """Return what is said of a checkpoint by somebody to whom something is forbidden."""
     program = "from tests.checkpoints.cases import look\nfrom pathlib import Path\nprint(look(Path(sys.argv[1])).why)"
-    command = [sys.executable, "-c", f"import sys\n{program}", str(tmp_path / "a.pkl")]
+    command = [sys.executable, "-c", f"import sys\n{program}", str(tmp_path / name)]
     if os.geteuid() == 0:
         for folder in (one for one in (tmp_path, *tmp_path.parents) if Path(tempfile.gettempdir()) in one.parents):
             folder.chmod(folder.stat().st_mode | 0o055)
-        command[2] = f"import os, sys, ckptrun.checkpoints.formats.pickle, tests.checkpoints.cases\nos.setuid(65534)\n{program}"
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "cannot be read: Permission denied" in done.stdout
+        modules = (
+            "import os, sys, json, tests.checkpoints.cases\nfrom ckptrun.checkpoints.formats import pickle, safetensors, sharded"
+        )
+        command[2] = f"{modules}\nos.setuid(65534)\n{program}"
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def strange_folder(folder: Path) -> None:
+    """Write one whole checkpoint, and beside it what must not be opened, followed or waited for."""
+    (folder / "step-1.json").write_text('{"step": 1}')
+    os.mkfifo(folder / "step-2.json")
+    (folder / "step-3.json").symlink_to("step-3.json")
+    (folder / "step-4.json").symlink_to("/dev/zero")
+    (folder / "step-5.json").symlink_to("step-2.json")
+    (folder / "again").symlink_to(".")
+    (folder / "loop").symlink_to("pool")
+    (folder / "pool").symlink_to("loop")
+
+
+def test_what_must_not_be_opened(tmp_path: Path) -> None:
+    """FIFOs, devices, links that lead in circles: neither a start, nor a look, nor `verify` waits or follows; one is found."""
+    strange_folder(tmp_path)
+    assert [os.path.basename(one.path) for one in find([str(tmp_path)])] == ["step-1.json"]
+    newest, truncated = newest_whole([str(tmp_path)])
+    assert newest is not None and (os.path.basename(newest.path), truncated) == ("step-1.json", ())
+    sight = Watch([str(tmp_path)], 0.0).look(0.0, 2e9)
+    assert sight.newest is not None and os.path.basename(sight.newest.path) == "step-1.json"
+    assert run_verify(tmp_path).returncode == 0
+    for name in ("/dev/null", "/dev/zero", str(tmp_path / "step-5.json")):
+        assert "no regular file" in run_verify(name).stdout
+    assert run_verify(tmp_path / "loop").returncode == 2
+
+
+@pytest.mark.parametrize("form", ["tensorflow", "deepspeed"])
+def test_a_state_file_that_is_a_fifo(tmp_path: Path, form: str) -> None:
+    """Nobody ever writes into it: it names nothing, and is no state file."""
+    os.mkfifo(tmp_path / ("checkpoint" if form == "tensorflow" else "latest"))
+    assert named_newest(str(tmp_path), form) is None
+    assert misnamed(str(tmp_path), form) == ""
+
+
+def test_names_that_would_write_to_a_terminal(tmp_path: Path) -> None:
+    """A name with a line end and an escape is one line, as Python writes them; for programs it is the name as it is."""
+    name = "step-1\nall: whole\x1b[2J.json"
+    (tmp_path / name).write_text("{}")
+    (line,) = run_verify(tmp_path).stdout.splitlines()
+    assert r"step-1\nall: whole" in line and r"whole\x1b[2J.json: whole" in line
+    (row,) = json.loads(run_verify("--json", tmp_path).stdout)["data"]
+    assert row["path"] == str(tmp_path / name)
+
+
+def test_of_thousands_one_is_verified(tmp_path: Path) -> None:
+    """A watch reads the newest, and not the others that stood there before; a look at a folder at rest reads nothing at all."""
+    for number in range(1500):
+        (tmp_path / f"step-{number}.pkl").write_bytes(pickle.dumps(number))
+    watch = Watch([str(tmp_path)], 1e9)
+    before = bytes_read()
+    assert os.path.basename(watch.look(0.0, 2e9).newest.path) == "step-1499.pkl"
+    assert bytes_read() - before < 5_000
+    before = bytes_read()
+    watch.look(0.25, 2e9 + 0.25)
+    assert bytes_read() - before < 5_000
+
+
+def test_one_that_vanishes_is_not_truncated(tmp_path: Path) -> None:
+    """A checkpoint that another program removes between the listing and the look is nothing to be set aside."""
+    for number in (1, 2):
+        (tmp_path / f"step-{number}.json").write_text("{}")
+    found = find([str(tmp_path)])
+    (tmp_path / "step-2.json").unlink()
+    newest, truncated = first_whole(found)
+    assert newest is not None and (newest.step, truncated) == (1, ())
 
 
 def run_verify(*words: object) -> subprocess.CompletedProcess[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -59,6 +61,24 @@ def test_a_name_that_is_taken_gets_a_number(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path / "state.pkl.set-aside" / "link-1")) == ["state.pkl", "state.pkl.2"]
 
 
+def test_a_path_that_is_a_link_stays_one(tmp_path: Path) -> None:
+    """A folder on another disk: what is set aside stays there, beside it, and the link leads to the folder still."""
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "scratch/files").mkdir()
+    (tmp_path / "ck").symlink_to("scratch/files")
+    root = str(tmp_path / "ck")
+    for name in ("1.pt", "2.pt.tmp"):
+        (tmp_path / "ck" / name).write_bytes(b"PK")
+    assert set_leftovers_aside(root, 1, older_than_unix=float("inf")) == ["2.pt.tmp"]
+    place = set_aside(find([root])[0], root, 1)
+    assert place == str(tmp_path / "scratch/files.set-aside/link-1/1.pt") and os.path.exists(place)
+    assert (tmp_path / "ck").is_symlink() and os.listdir(root) == []
+    (tmp_path / "ck" / "3.pt").write_bytes(b"PK")
+    set_all_aside([root], "before-x")
+    assert (tmp_path / "scratch/files.set-aside/before-x/files/3.pt").exists()
+    assert (tmp_path / "ck").is_symlink() and os.listdir(root) == []
+
+
 def test_fresh(tmp_path: Path) -> None:
     """Everything under the paths moves; what does not exist is no error."""
     (tmp_path / "ck").mkdir()
@@ -83,6 +103,19 @@ def test_the_copy_of_one_that_is_overwritten(tmp_path: Path, root: str) -> None:
     assert back is not None
     assert pickle.loads(file.read_bytes()) == {"n": 1}
     assert os.listdir(path) == ["state.pkl"] if path.is_dir() else True
+
+
+def test_a_copy_for_which_there_is_no_room_leaves_nothing(tmp_path: Path) -> None:
+    """A file-size limit stands for a quota that is reached: no half of a copy is left to take the room of the next save."""
+    file = tmp_path / "state.pkl"
+    file.write_bytes(pickle.dumps(bytes(300_000)))
+    program = (
+        "import resource, sys\nfrom ckptrun.checkpoints.in_place import keep_copy\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\nprint(keep_copy(sys.argv[1], 'mine'))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(file)], capture_output=True, text=True, check=True)
+    assert "File too large" in done.stdout
+    assert os.listdir(tmp_path) == ["state.pkl"]
 
 
 def test_a_missing_file_is_brought_back_only_to_its_own_chain(tmp_path: Path) -> None:

@@ -225,8 +225,18 @@ class Jobs:
 
     def queue(self) -> list[str]:
         """Return the user's jobs in this folder that wait or run."""
-        lines = self.run("squeue", "--me", "-h", "-o", "%i|%T|%Z").splitlines()
+        lines = self._answered("squeue", "--me", "-h", "-o", "%i|%T|%Z").splitlines()
         return [line.split("|")[0] for line in lines if line.split("|")[2].strip() == str(self.folder)]
+
+    def _answered(self, *words: str) -> str:
+        """Return what a question to the controller is answered; one that has just come back may drop the first."""
+        limit_at = time.monotonic() + 60.0
+        while True:
+            try:
+                return self.run(*words)
+            except AssertionError:
+                if time.monotonic() > limit_at:
+                    raise
 
     def story(self) -> str:
         """Return the logs and the events: what a failing test shows."""

@@ -31,7 +31,7 @@ def own(world: World, bounds: Bounds, rules: Rules) -> Iterator[Step]:
 def explore(bounds: Bounds, rules: Rules | None = None, *, ends: tuple[str, ...] = (), most: int = 10_000_000) -> Explored:
     """Visit every state within the bounds; stop at the first in which an invariant does not hold (one of `ends`, if given)."""
     rules = rules or Rules()
-    start = first()._replace(people_left=bounds.people)
+    start = first()._replace(people_left=bounds.people, stops_left=bounds.stops)
     seen = {hash(start)}
     parents: list[tuple[int, str]] = [(-1, "")]
     layer = [(0, start)]

@@ -15,12 +15,13 @@ FAILED_STAYS = "a chain that has failed trains again, and no person has gone on"
 WAITS_FOR_THE_CHAIN = "who waits for the chain is released before it is complete"
 NOTHING_FOREIGN = "a job that is not ours is cancelled"
 NOTHING_LOST = "work is left, and `chain resume` does not lead on"
+STOP_STAYS = "a link trains that has started after a `chain stop`, and no person has gone on"
 RESUMED = "a chain was resumed, and another resume has cancelled its job"
 GOES_ON = "work is left, nobody has cancelled, killed, forgotten or refused anything, and the chain does not go on by itself"
 
 ALL = (
     *(ONE_SUCCESSOR, ONE_SUBMISSION, ONE_TRAINING, CANCELLED_STAYS, COMPLETE_STAYS, FAILED_STAYS),
-    *(WAITS_FOR_THE_CHAIN, NOTHING_FOREIGN, NOTHING_LOST, GOES_ON, RESUMED),
+    *(WAITS_FOR_THE_CHAIN, NOTHING_FOREIGN, NOTHING_LOST, GOES_ON, RESUMED, STOP_STAYS),
 )
 
 
@@ -60,7 +61,7 @@ def _is_complete(world: World) -> bool:
 
 def _goes_on(world: World) -> str:
     """What only delays, or takes nodes away, needs no person."""
-    if any(mark.kind == "resume" for mark in world.turns):
+    if any(mark.kind == "resume" for mark in world.turns) or world.mark >= 0:
         return ""
     gentle = not world.hurried and all(not count or Ill(kind) in GENTLE for kind, count in enumerate(world.ills))
     return GOES_ON if gentle and not _is_complete(world) else ""

@@ -35,6 +35,7 @@ from tests.model.world import (
     record_of,
     script_of,
     state_of,
+    stop_said,
     with_job,
     with_note,
     with_turn,
@@ -42,7 +43,12 @@ from tests.model.world import (
 
 BEFORE_THE_TURN = ("judge", "ask", "take")
 DEAF = ("end", "exit")
-TOLD = {Course.CANCEL.value: "cancelled", Course.REQUEUE.value: "requeued", Course.UNKNOWN.value: "lost"}
+TOLD = {
+    Course.STOP.value: "stopped",
+    Course.CANCEL.value: "cancelled",
+    Course.REQUEUE.value: "requeued",
+    Course.UNKNOWN.value: "lost",
+}
 
 
 def steps(world: World, index: int, bounds: Bounds, rules: Rules) -> Iterator[Step]:
@@ -99,6 +105,8 @@ def _told(world: World, index: int, bounds: Bounds, rules: Rules) -> Iterator[St
         return
     for answered, word, asked in answers(world, bounds):
         course = rules.of_term(record_of(world, me.job) if answered else None, me.restart).course
+        if course is Course.GO_ON and stop_said(world):
+            course = Course.STOP
         told = me._replace(course=course.value)
         if course is Course.UNKNOWN or "the turn term" in rules.without:
             yield f"asks why: {course.value}{word}", put(asked, index, told)
@@ -163,7 +171,10 @@ def _asked(world: World, index: int, me: Leader, known: dict[str, object], rules
     elif not found.go:
         yield f"{label} and leaves: {found.why.split('.')[0]}", gone(put(world, index, None), me, found.exit_code)
     else:
-        yield f"{label} and may start", put(world, index, _admitted(me, found))
+        # The mark of a stop is read before the turn is taken.
+        reads = "a start looks for a stop" not in rules.without
+        me = _admitted(me, found)._replace(stops=reads and stop_said(world), halted=world.stopped)
+        yield f"{label} and may start", put(world, index, me)
 
 
 def _admitted(me: Leader, verdict: Verdict) -> Leader:
@@ -182,6 +193,9 @@ def _take(world: World, index: int, bounds: Bounds, rules: Rules) -> Iterator[St
         yield "finds its turn taken", lost if again is not None else gone(lost, me)
         return
     me = me._replace(turn=behind + 1, first_turn=behind + 1, after=0)
+    if me.stops:
+        yield f"takes turn {me.turn}, start, and is stopped", put(after, index, me._replace(at="end", outcome="stopped"))
+        return
     # What an earlier start has left on this node is waited for, and ended.
     left_here = any(one.trains and one.node == me.node for one in world.leaders)
     if (me.fence is not None or left_here) and "the fencing time" not in rules.without:
@@ -209,6 +223,8 @@ def train(world: World, index: int, me: Leader) -> World:
     wrong = world.wrong
     if any(one.trains for one in world.leaders):
         wrong = wrong or "two trainings of one chain live at once"
+    if me.halted:
+        wrong = wrong or "a link trains that has started after a `chain stop`, and no person has gone on"
     if me.late:
         wrong = wrong or "something trains after a scancel, and no person has gone on"
     if world.complete and any(mark.outcome == "complete" for mark in world.turns):
@@ -224,6 +240,8 @@ def train(world: World, index: int, me: Leader) -> World:
 
 def _train(world: World, index: int, bounds: Bounds, rules: Rules) -> Iterator[Step]:
     me = world.leaders[index]
+    if stop_said(world) and not me.course:
+        yield "sees that it is to stop", put(world, index, me._replace(course=Course.STOP.value))
     if not me.course and me.link < bounds.links:
         yield "asks its training to save, and hands over", put(world, index, me._replace(at="intend"))
     if me.course == Course.GO_ON.value:
@@ -428,7 +446,9 @@ def _settle(world: World, index: int, bounds: Bounds, rules: Rules) -> Iterator[
         yield f"ends as {TOLD[me.course]} after all", hurried
         return
     duty = rules.duty(Outcome(me.outcome))
-    if duty is Duty.QUEUED:
+    if duty is Duty.QUEUED and stop_said(world) and "a link looks for a stop before it goes on" not in rules.without:
+        yield "is stopped instead of going on", put(world, index, me._replace(outcome="stopped", at="settle"))
+    elif duty is Duty.QUEUED:
         yield from _secure_the_next(world, index, bounds, rules)
     elif duty is Duty.NONE or me.link + 1 not in world.intents:
         yield "has nothing to settle", put(world, index, me._replace(at="end"))

@@ -27,9 +27,9 @@ class Mutation(NamedTuple):
     why: str = ""
 
 
-def _only(*ills: Ill, people: int = 0, patient: bool = False) -> Bounds:
+def _only(*ills: Ill, people: int = 0, patient: bool = False, stops: int = 0) -> Bounds:
     """Return bounds within which each of these may happen once, and nothing else, in a chain of two links without accounting."""
-    return Bounds(len(ills), 2, {one: int(one in ills) for one in Ill}, people, accounting=False, patient=patient)
+    return Bounds(len(ills), 2, {one: int(one in ills) for one in Ill}, people, accounting=False, patient=patient, stops=stops)
 
 
 def _without(step: str) -> Rules:
@@ -283,6 +283,20 @@ MUTATIONS = (
         _without("the successor is cancelled before the end"),
         _only(Ill.CANCEL, Ill.FAILURE, Ill.CRASH),
         why="the successor reads the end turn and leaves; the rule spares the cluster a job that starts for nothing",
+    ),
+    # A stop.
+    Mutation("a start looks for a stop", _without("a start looks for a stop"), _only(stops=1), must.STOP_STAYS),
+    Mutation(
+        "a stop reads the turns again, after the queue",
+        _without("a stop reads the turns again"),
+        _only(Ill.STALE, Ill.CRASH, people=1, patient=True, stops=1),
+        must.STOP_STAYS,
+    ),
+    Mutation(
+        "a link looks for a stop before it goes on",
+        _without("a link looks for a stop before it goes on"),
+        _only(Ill.LATE, stops=1),
+        why="the successor finds the mark and ends; the rule spares the cluster a job that starts for nothing",
     ),
     # Who waits.
     Mutation(

@@ -89,13 +89,17 @@ def adverse(world: World, bounds: Bounds) -> Iterator[Step]:
         for place in range(len(world.people)):
             if bounds.allows(world, Ill.CRASH):
                 people = world.people[:place] + world.people[place + 1 :]
-                yield "a person's resume is killed", ill(world, Ill.CRASH)._replace(people=people)
+                yield "a person's command is killed", ill(world, Ill.CRASH)._replace(people=people)
         if bounds.allows(world, Ill.LOST_NODE) and not world.lost_node and any(job.at_work and job.node == 1 for job in world.jobs):
             yield "node n1 is lost; what runs there runs on", ill(world, Ill.LOST_NODE)._replace(lost_node=True)
         for job in world.jobs:
             yield from _done_to(world, job, bounds)
         if bounds.allows(world, Ill.PURGE) and any(job.over and job.shown and not job.unheard for job in world.jobs):
             yield "MinJobAge passes", _purged(ill(world, Ill.PURGE))
+    if world.stops_left:
+        stop = Person("stop read", began=len(world.turns))
+        begun = world._replace(stops_left=world.stops_left - 1, people=tuple(sorted((*world.people, stop))))
+        yield "a person types `chain stop`", begun
     if world.people_left and not (bounds.patient and any(job.link and not job.over for job in world.jobs)):
         begun = world._replace(people_left=world.people_left - 1, people=tuple(sorted((*world.people, Person()))))
         yield "a person types `chain resume`", begun
@@ -103,7 +107,7 @@ def adverse(world: World, bounds: Bounds) -> Iterator[Step]:
 
 def _done_to(world: World, job: Job, bounds: Bounds) -> Iterator[Step]:
     # Between a look and what is done about it at once no controller crashes, starts again and hands out an id.
-    at_once = any(person.at in ("turn", "cancel") for person in world.people)
+    at_once = any(person.at in ("turn", "cancel", "stop cancel") for person in world.people)
     if bounds.allows(world, Ill.AMNESIA) and job.fresh and job.state == "PENDING" and not at_once:
         yield from _forgotten(ill(world, Ill.AMNESIA), job)
     if bounds.allows(world, Ill.CANCEL) and job.link and not job.over and not job.ending:

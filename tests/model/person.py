@@ -1,10 +1,10 @@
-"""A person who types `chain resume`, step by step, in the order of `people`."""
+"""A person who types `chain resume`, or `chain stop`, step by step, in the order of `resume` and `stopping`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckptrun.chain.ledger import Turn
+from ckptrun.chain.ledger import Turn, final_outcome
 from ckptrun.job.protocol import successor_in
 from ckptrun.job.revival import UNDER_WAY_S, OfChain, Resumed
 from ckptrun.slurm.answers import Answer
@@ -22,9 +22,11 @@ from tests.model.world import (
     ill,
     jobs_of,
     note_of,
+    put,
     queue,
     read,
     shown,
+    stop_said,
     with_note,
     with_turn,
 )
@@ -37,11 +39,13 @@ def steps(world: World, index: int, bounds: Bounds, rules: Rules) -> Iterator[St
         people = [*after.people]
         people[index : index + 1] = [] if then is None else [then]
         # Two people are the same to everybody: their order tells nothing.
-        yield f"resume: {label}", after._replace(people=tuple(sorted(people)))
+        yield f"{'stop' if me.at.startswith('stop') else 'resume'}: {label}", after._replace(people=tuple(sorted(people)))
 
 
 def _steps(world: World, me: Person, bounds: Bounds, rules: Rules) -> Iterator[tuple[str, World, Person | None]]:
-    if me.at == "read":
+    if me.at.startswith("stop"):
+        yield from _stop(world, me, bounds, rules)
+    elif me.at == "read":
         yield "reads the turns", world, me._replace(at="look", read=len(world.turns))
         if world.turns and bounds.allows(world, Ill.STALE):
             yield "reads the turns without the last", ill(world, Ill.STALE), me._replace(at="look", read=len(world.turns) - 1)
@@ -102,14 +106,15 @@ def _last_resume(world: World, turns: tuple[Turn, ...]) -> Resumed | None:
 def _turn(world: World, me: Person, rules: Rules) -> Iterator[tuple[str, World, Person | None]]:
     at = "cancel" if me.in_vain else "intend"
     if "the turn resume" in rules.without:
-        yield "takes no turn", world._replace(cancelled=False), me._replace(turn=len(world.turns), at=at)
+        yield "takes no turn", world._replace(cancelled=False, stopped=False), me._replace(turn=len(world.turns), at=at)
         return
     behind = len(world.turns) if "the turn behind the one judged by" in rules.without else me.read
     after = with_turn(world, Mark("resume", me.link), behind)
     if after is None:
         yield "refuses: another was first", world, None
         return
-    yield f"takes turn {behind + 1}, resume", after._replace(cancelled=False), me._replace(turn=behind + 1, read=0, at=at)
+    after = after._replace(cancelled=False, stopped=False)
+    yield f"takes turn {behind + 1}, resume", after, me._replace(turn=behind + 1, read=0, at=at)
 
 
 def _submit(world: World, me: Person, bounds: Bounds) -> Iterator[tuple[str, World, Person | None]]:
@@ -124,3 +129,56 @@ def _find(world: World, me: Person) -> Iterator[tuple[str, World, Person | None]
         yield f"looks for its job: {found.job}", world, me._replace(at="note", job=found.job.number)
     else:
         yield "looks for its job: nothing, and gives up", world, None
+
+
+# --- chain stop
+
+
+def _stop(world: World, me: Person, bounds: Bounds, rules: Rules) -> Iterator[tuple[str, World, Person | None]]:
+    if me.at == "stop read":
+        if final_outcome(read(world.turns)) is not None:
+            yield "refuses: the chain has ended", world, None
+            return
+        yield "reads the turns", world, me._replace(at="stop mark", read=len(world.turns))
+        if world.turns and bounds.allows(world, Ill.STALE):
+            yield "reads the turns without the last", ill(world, Ill.STALE), me._replace(at="stop mark", read=len(world.turns) - 1)
+    elif me.at == "stop mark":
+        yield "leaves its mark", world._replace(mark=me.read), me._replace(at="stop look", read=0)
+    elif me.at == "stop look":
+        yield from _stop_look(world, me, bounds, rules)
+    elif me.at == "stop cancel":
+        job = me.in_vain[0]
+        if me.working and world.waiter == job:
+            world = world._replace(waiter=me.working)
+        rest = me.in_vain[1:]
+        yield f"cancels job {job}", cancel(world, job), me._replace(in_vain=rest, at="stop cancel" if rest else "stop tell")
+    else:
+        yield "tells who trains, and says that it is done", _stopped(_tell(world, me), me), None
+
+
+def _stop_look(world: World, me: Person, bounds: Bounds, rules: Rules) -> Iterator[tuple[str, World, Person | None]]:
+    """Look at the queue; then at the turns once more: a resume that was not visible had made the mark void."""
+    for answered, word, asked in answers(world, bounds):
+        if not answered:
+            yield f"refuses{word}", asked, None
+            continue
+        if not stop_said(asked) and "a stop reads the turns again" not in rules.without:
+            asked = asked._replace(mark=len(asked.turns))  # noqa: PLW2901
+        lines = [(job, one) for job, one in zip(shown(world), queue(world), strict=True) if job.link]
+        waiting = tuple(job.id for job, one in lines if one.waiting)
+        working = max((job.id for job, one in lines if one.at_work), default=0)
+        then = me._replace(in_vain=waiting, working=working, at="stop cancel" if waiting else "stop tell")
+        yield "looks at the queue", asked, then
+
+
+def _tell(world: World, me: Person) -> World:
+    for place, leader in enumerate(world.leaders):
+        if leader.job == me.working and leader.trains and not leader.term and not (world.lost_node and leader.node == 1):
+            return put(world, place, leader._replace(term=1))
+    return world
+
+
+def _stopped(world: World, me: Person) -> World:
+    """Return the world in which a person was told that the chain is stopped, unless another has gone on with it meanwhile."""
+    gone_on = any(mark.kind == "resume" for mark in world.turns[me.began :])
+    return world if gone_on else world._replace(stopped=True)

@@ -11,7 +11,7 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import NamedTuple
 
-from ckptrun.chain.ledger import Turn
+from ckptrun.chain.ledger import Turn, stop_stands
 from ckptrun.slurm.parse import JobRecord, Queued
 
 FOLDER = "/home/chains/c/links"
@@ -95,7 +95,8 @@ class Leader(NamedTuple):
     """One ckptrun in a job. `at` is the step that comes next, `turn` its own last turn, `read` how many turns it judged by.
 
     `term`: 1 for a SIGTERM that has arrived, 2 for one whose turn is taken. `doubt`: 1 while a submission was never answered, 2
-    when MinJobAge has passed since. `late`: it was started after a scancel, and no person has gone on since.
+    when MinJobAge has passed since. `late`: it was started after a scancel, and no person has gone on since. `stops`: it has found
+    the mark of a `chain stop`; `halted`: there was one to be found.
     """
 
     job: int
@@ -122,10 +123,15 @@ class Leader(NamedTuple):
     again: int = 0
     first_turn: int = 0
     late: bool = False
+    stops: bool = False
+    halted: bool = False
 
 
 class Person(NamedTuple):
-    """One `chain resume` under way. `robs`: when it looked nobody had cancelled anything since the last resume."""
+    """One `chain resume` or `chain stop` under way. `robs`: when it looked nobody had cancelled anything since the last resume.
+
+    Of a stop: `working` is the job that runs, `began` how many turns there were when it was typed.
+    """
 
     at: str = "read"
     read: int = 0
@@ -134,12 +140,15 @@ class Person(NamedTuple):
     in_vain: tuple[int, ...] = ()
     job: int = 0
     robs: bool = False
+    working: int = 0
+    began: int = 0
 
 
 class World(NamedTuple):
     """One state. `waiter` is the job that somebody's `afterok` waits for, 0 when he was released, -1 when he never will be.
 
     `hurried`: Slurm has ended a job while its ckptrun was handing over or ending, so that a person may have to go on.
+    `mark` is the turn at which `chain stop` was said last, -1 for never; `stopped`: a person was told so, and nobody has gone on.
     """
 
     turns: tuple[Mark, ...] = ()
@@ -158,6 +167,9 @@ class World(NamedTuple):
     hurried: bool = False
     complete: bool = False
     people_left: int = 0
+    stops_left: int = 0
+    mark: int = -1
+    stopped: bool = False
     ills: tuple[int, ...] = (0,) * len(Ill)
     wrong: str = ""
 
@@ -165,7 +177,7 @@ class World(NamedTuple):
 class Bounds(NamedTuple):
     """How much may go wrong: in all, of each kind; how many links there are, how many people resume, whether accounting is on.
 
-    `patient`: people resume only when no job of the chain is left.
+    `patient`: people resume only when no job of the chain is left. `stops`: how many type `chain stop`.
     """
 
     ills: int
@@ -174,6 +186,7 @@ class Bounds(NamedTuple):
     people: int = 0
     accounting: bool = True
     patient: bool = False
+    stops: int = 0
 
     def allows(self, world: World, ill: Ill) -> bool:
         """Return whether one more of a kind may happen."""
@@ -181,6 +194,7 @@ class Bounds(NamedTuple):
 
     def __str__(self) -> str:
         people = f"{self.people} people" if self.people != 1 else "1 person"
+        people += f", {self.stops} stop" if self.stops else ""
         return f"{self.ills} ills, {self.links} links, {people}, accounting {'on' if self.accounting else 'off'}"
 
 
@@ -189,11 +203,14 @@ SHORT = (
     Bounds(2, 2, {Ill.FORGOTTEN: 0}, accounting=True),
     Bounds(1, 2, people=2, accounting=False),
     Bounds(1, 3, people=1, accounting=False),
+    Bounds(0, 2, people=1, accounting=False, stops=1),
+    Bounds(1, 2, {one: 0 for one in Ill if one not in (Ill.LATE, Ill.CRASH, Ill.STALE)}, accounting=False, stops=1),
 )
 LONG = (
     Bounds(2, 3, accounting=False),
     Bounds(2, 2, people=1, accounting=False),
-    Bounds(2, 2, people=1, accounting=True),
+    Bounds(2, 2, {Ill.FORGOTTEN: 0}, people=1, accounting=True),
+    Bounds(1, 2, accounting=False, stops=1),
 )
 
 
@@ -231,6 +248,11 @@ def _facts(mark: Mark) -> dict[str, object]:
 def with_turn(world: World, mark: Mark, after: int) -> World | None:
     """Return the world with a turn after number `after`; None where another has it."""
     return world._replace(turns=(*world.turns, mark)) if len(world.turns) == after else None
+
+
+def stop_said(world: World) -> bool:
+    """Return whether a `chain stop` counts, as everybody reads it."""
+    return world.mark >= 0 and stop_stands(reversed(read(world.turns)), world.mark)
 
 
 def note_of(world: World, link: int) -> int:

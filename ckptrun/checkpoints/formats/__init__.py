@@ -13,6 +13,7 @@ from ckptrun.checkpoints.formats.found import Found, truncated, unchecked
 from ckptrun.words import Checkpoint
 
 UNJUDGED = "it could not be judged"
+UNREADABLE = "cannot be read"
 # What `find` calls a checkpoint of several files -> the module that checks it, with check(checkpoint, full) -> Found.
 _MODULES = {
     "tensorflow": "tensorflow",
@@ -32,7 +33,7 @@ def verify(checkpoint: Checkpoint, full: bool = False) -> Checkpoint:
     try:
         found = _check(checkpoint, full)
     except OSError as error:
-        found = truncated(f"cannot be read: {error.strerror}")
+        found = truncated(f"{UNREADABLE}: {error.strerror}")
     except Exception as error:  # a file that is stranger than we thought must not end the link that watches it
         found = unchecked(f"{UNJUDGED}: {type(error).__name__}: {error}")
     form = found.form or checkpoint.form

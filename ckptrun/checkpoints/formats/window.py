@@ -21,6 +21,8 @@ class Window:
     """A regular file, or a stretch of one: `start` and `size` limit what is seen; places count from `start`. Raises OSError."""
 
     def __init__(self, path: str) -> None:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # to open a device may do something
+            raise Cut("it is no regular file")
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         found = os.fstat(self._fd)
         if not stat.S_ISREG(found.st_mode):
