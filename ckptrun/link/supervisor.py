@@ -298,6 +298,8 @@ class Supervisor:
         if self._folders and (fresh or due):
             self._open_at = now + OPEN_FILES_EVERY_S
             self._open = self._branches.open_for_writing(self._folders, just_heard=just_heard)
+        elif self._state.reason is None and self._state.status is None and now >= self._open_at:
+            self._open = frozenset()  # who had something open at an earlier decision may have closed it since
         unix = time.time()
         try:
             seen = self._eyes.look(now + later_s, unix + later_s, self._open)
