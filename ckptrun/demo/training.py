@@ -74,6 +74,7 @@ def main() -> None:
     os.makedirs(FOLDER, exist_ok=True)
     first, weights = load()
     print(f"    training: from step {first}", flush=True)
+    loss = None  # it stays so where the last step had been saved by a start that was stopped on its way out
     for step in range(first + 1, STEPS + 1):
         loss = train_step(weights)
         time.sleep(SECONDS_A_STEP)
@@ -82,7 +83,7 @@ def main() -> None:
             print(f"    training: step {step:3d} of {STEPS}, loss {loss:.4f}, saved", flush=True)
         if asked_to_stop:
             sys.exit(0)
-    print(f"    training: done, XOR is learned (loss {loss:.4f})", flush=True)
+    print("    training: done, XOR is learned" + (f" (loss {loss:.4f})" if loss is not None else ""), flush=True)
 
 
 if __name__ == "__main__":
