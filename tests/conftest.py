@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import signal
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -31,6 +32,9 @@ _LAB_FILE, _OWNER, _REQUIRED = "CKPTRUN_LAB_FILE", "CKPTRUN_LAB_OWNER", "CKPTRUN
 
 def pytest_configure(config: pytest.Config) -> None:
     """The first process of a run owns the lab that its workers share: it says where its record will be."""
+    # A run in the background of a script ignores Ctrl-C, and so would all trainings, which are to die of it, or to save.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         os.environ[_LAB_FILE] = str(Path(tempfile.gettempdir()) / f"ckptrun-lab-{os.getpid()}.json")
         os.environ[_OWNER] = str(os.getpid())

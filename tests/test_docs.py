@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -146,6 +148,15 @@ def test_the_demo_shows_at_least_three_links(ckptrun: Ckptrun) -> None:
     assert "The chain is complete" in done.stdout
     *before, last = ckptrun.outcomes()
     assert (len(before) >= 2, set(before), last) == (True, {"continued"}, "complete")
+
+
+def test_the_training_of_the_demo_may_find_nothing_left_to_do(tmp_path: Path) -> None:
+    """Stopped after its last save, on its way out, it is started again behind its last step: it is done, and says so."""
+    (tmp_path / "step-0240.json").write_text(json.dumps({"step": 240, "weights": [0.5] * 13, "loss": 0.25}))
+    command = [sys.executable, str(ROOT / "ckptrun" / "demo" / "training.py"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split("training: ")[1:] == ["from step 240\n    ", "done, XOR is learned (loss 0.2500)\n"]
 
 
 def test_chain_list_and_show(ckptrun: Ckptrun) -> None:

@@ -126,29 +126,31 @@ def test_save_now_and_go_on(ckptrun: Ckptrun) -> None:
 
 
 def test_save_now_is_followed_by_save_and_stop(ckptrun: Ckptrun) -> None:
-    """A save in between, asked for by a person, changes nothing of the ask at the checkpoint time."""
+    """A save in between, asked for by a person, changes nothing of the ask to save and stop."""
     running = ckptrun.start(
-        "--chain", "c", "--time-limit", "60s", "--margin", "51s", "--checkpoint", "ck", "--", *api_counter(130, 0.1)
+        "--chain", "c", "--time-limit", "40s", "--margin", "20s", "--checkpoint", "ck", "--", *api_counter(150, 0.1)
     )
     running.until(r"^step 3$")
     ckptrun.run("chain", "save", "c", code=0)
+    running.until(r"^step 45$")  # a link of less than a tenth of its limit would be followed by a pause
+    running.send(signal.SIGUSR1)
     output = running.end(code=0)
-    assert steps_of(output) == list(range(1, 131))
-    assert set(ckptrun.outcomes()) == {"continued", "complete"}
+    assert steps_of(output) == list(range(1, 151))
+    assert ckptrun.outcomes() == ["continued", "complete"]
     assert all(event["by_file"] for event in ckptrun.events("asked"))
 
 
 def test_save_now_to_one_that_cannot_hear(ckptrun: Ckptrun) -> None:
     """One that does not import ckptrun: refused, nothing is asked. One that never looks: said, 75, and it goes on undisturbed."""
-    running = ckptrun.start("--chain", "deaf", "--", *counter(20, 0.2))
+    running = ckptrun.start("--chain", "deaf", "--", *counter(100, 0.1, folder="other"))
     running.until(r"^step 1$")
     assert "does not say that it listens" in ckptrun.run("chain", "save", "deaf", code=125).stderr
-    assert steps_of(running.end(code=0)) == list(range(1, 21))
+    assert steps_of(running.end(code=0)) == list(range(1, 101))
     running = ckptrun.start("--chain", "blind", "--checkpoint", "ck", "--", *api_counter(60, 0.2, "--blind"))
-    running.until(r"^step 21$")
+    running.until(r"^step 1$")
     assert "has never looked for an ask" in ckptrun.run("chain", "save", "blind", "--wait", "1s", code=75).stderr
     assert "60: write 60s" in ckptrun.run("chain", "save", "blind", "--wait", "60", code=2).stderr
-    assert steps_of(running.end(code=0)) == list(range(21, 61))
+    assert steps_of(running.end(code=0)) == list(range(1, 61))
 
 
 # A step lasts until it is asked, but for the last one: as many links as steps, however slow the machine is.
@@ -177,7 +179,7 @@ def test_progress_is_seen_without_checkpoints(ckptrun: Ckptrun) -> None:
     assert all(end["progress"] and not end["short"] for end in ends)
     assert [end["step"] for end in ends] == list(range(1, 8))
     saved = ckptrun.events("saved")
-    assert len(saved) == 6 and all(save["asked"] and save["verdict"] == "not-checked" for save in saved)
+    assert saved and all(save["asked"] and save["verdict"] == "not-checked" for save in saved)
     assert "at most 5 links" in done.stderr.splitlines()[0] and done.stderr.count("at most 5 links") == 1
     assert ckptrun.show()["max_links"] == 20
 

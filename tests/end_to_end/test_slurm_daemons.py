@@ -29,7 +29,7 @@ def test_the_controller_freezes_in_the_middle_of_sbatch(own_lab: Lab, own_jobs: 
     gate = f"touch reached; read < {jobs.folder}/gate"
     _wrap_sbatch(jobs, f'if [ ! -e reached ]; then {gate}; fi; exec {REAL_SBATCH} "$@"')
     jobs.run("mkfifo", "gate")
-    jobs.submit(jobs.script(_own_path(jobs) + jobs.counter(30, 0.2, "--hear USR1", options="--time-limit 24s --margin 21s")))
+    jobs.submit(jobs.script(_own_path(jobs) + jobs.counter(50, 0.2, "--hear USR1", options="--time-limit 26s --margin 20s")))
     jobs.until(lambda: (jobs.folder / "reached").exists() or None)
     controller = str(own_lab.daemon("slurmctld"))
     own_lab.admin("kill", "-STOP", controller)
@@ -37,15 +37,15 @@ def test_the_controller_freezes_in_the_middle_of_sbatch(own_lab: Lab, own_jobs: 
         gate_file.write("go\n")
     jobs.until_line("did not say whether it took the next job")
     own_lab.admin("kill", "-CONT", controller)
-    _one_successor_each(jobs, 30)
+    _one_successor_each(jobs, 50)
 
 
 def test_sbatch_is_killed_after_the_job_was_taken(jobs: Jobs) -> None:
     """sbatch is accepted and dies before it prints the id: the job is found by its path, not submitted again."""
     _wrap_sbatch(jobs, f'{REAL_SBATCH} "$@" > /dev/null; kill -9 $$')
-    jobs.submit(jobs.script(_own_path(jobs) + jobs.counter(30, 0.2, "--hear USR1", options="--time-limit 24s --margin 21s")))
+    jobs.submit(jobs.script(_own_path(jobs) + jobs.counter(50, 0.2, "--hear USR1", options="--time-limit 26s --margin 20s")))
     jobs.until_line("did not say whether it took the next job")
-    _one_successor_each(jobs, 30)
+    _one_successor_each(jobs, 50)
 
 
 def _wrap_sbatch(jobs: Jobs, text: str) -> None:

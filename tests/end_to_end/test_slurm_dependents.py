@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from tests.end_to_end.jobs import CLOSED, Jobs
-from tests.end_to_end.test_slurm_steps import checkpoints, ranked
+from tests.end_to_end.test_slurm_steps import checkpoints, ranked, three_links
 
 # Asked after four seconds; the rest is for the save, however slow the machine is: nobody is ended within a step.
 SHORT = "--time-limit 24s --margin 20s"
@@ -158,7 +158,7 @@ def test_one_behind_a_task_and_one_behind_the_whole_array(jobs: Jobs) -> None:
     ends = {event["chain"]: event for event in _ends(jobs)}
     for job, chains in ((task, (f"count-{array}_3",)), (whole, (f"count-{array}_3", f"count-{array}_7"))):
         (begun,) = jobs.run("sacct", "-n", "-P", "-X", "-j", job, "-o", "start").split()
-        assert all(begun >= ends[name]["at"] for name in chains), (job, begun, ends)
+        assert all(begun >= ends[name]["at"] for name in chains), f"{job} {begun} {ends}\n{jobs.story()}"
     assert (ran(jobs, "task"), ran(jobs, "whole")) == (1, 1)
     assert sorted(jobs.steps()) == sorted([*range(1, 19)] * 2)
 
@@ -206,11 +206,8 @@ def test_a_job_of_three_nodes(own_jobs: Jobs) -> None:
     """
     jobs = own_jobs
     three = ("--partition=wide", "--nodes=3", "--ntasks=3", "--ntasks-per-node=1")
-    training = ranked("SLURM_PROCID", 32, 0.4)
-    jobs.submit(jobs.script(f"exec ckptrun {checkpoints(3)} {SHORT} srun {training}", *three))
-    outcomes = jobs.until_over()
-    assert outcomes == ["continued"] * (len(outcomes) - 1) + ["complete"] and len(outcomes) >= 3
-    assert sorted(jobs.steps()) == sorted([*range(1, 33)] * 3)
+    training = ranked("SLURM_PROCID", "@goal", 0.1)
+    three_links(jobs, f"exec ckptrun {checkpoints(3)} {LONG} srun {training}", 3, *three)
     names = ("JobName", "TimeLimit", "NumNodes", "NumTasks", "NtasksPerN:B:S:C", "Partition", "NodeList", "WorkDir", "TRES")
     first, third = (jobs.run("scontrol", "-o", "-d", "show", "job", job) for job in (jobs.jobs()[0], jobs.jobs()[2]))
     for name in names:

@@ -8,6 +8,7 @@ import re
 import signal
 
 from tests.end_to_end.jobs import Jobs
+from tests.end_to_end.test_slurm_steps import three_links
 
 # Asked after four seconds; the rest is for the save, however slow the machine is: nobody is ended within a step.
 SHORT = "--time-limit 24s --margin 20s"
@@ -35,13 +36,8 @@ def test_two_at_once_in_a_job(jobs: Jobs) -> None:
 
 def test_a_ckptrun_below_the_leader_relays(jobs: Jobs) -> None:
     """The inner one hands the ask on and the status back; it starts no chain of its own."""
-    inner = f"ckptrun python {jobs.lab.home}/counter.py ck 32 0.4 --hear USR1"
-    jobs.submit(jobs.script(f"exec ckptrun --checkpoint ck {SHORT} bash -c '{inner}; exit $?'"))
-    outcomes = jobs.until_over()
-    assert outcomes == ["continued"] * (len(outcomes) - 1) + ["complete"]
-    assert len(outcomes) >= 3
-    assert jobs.steps() == list(range(1, 33))
-    assert len(list((jobs.state / "chains").iterdir())) == 1
+    inner = f"ckptrun python {jobs.lab.home}/counter.py ck @goal 0.1 --hear USR1"
+    three_links(jobs, f"exec ckptrun --checkpoint ck --time-limit 4m bash -c '{inner}; exit $?'", 1)
 
 
 def test_array_tasks_are_chains_of_their_own(jobs: Jobs) -> None:
