@@ -66,7 +66,18 @@ def test_readme_options_exist() -> None:
         "--fix",
     }
     known |= {option for command in chain.commands.values() for param in command.params for option in param.opts}
-    known |= {"--site", "--set", "--force", "--steps", "--nv", "--container-image", "--resume", "--system-site-packages"}
+    known |= {
+        "--site",
+        "--set",
+        "--force",
+        "--steps",
+        "--nv",
+        "--container-image",
+        "--resume",
+        "--system-site-packages",
+        "--user",
+        "--data",
+    }
     sbatch = {f"--{option.name}" for option in sbatch_options.OPTIONS}
     for page in PAGES:
         for name in re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", page.read_text()):

@@ -101,7 +101,9 @@ def app() -> None:
     """One word in front of a training command, and it runs longer than the time limit.
 
     \b
-    ckptrun [OPTIONS] [--] COMMAND...     e.g. ckptrun --time-limit 10m --checkpoint ckpt python train.py
+    ckptrun --checkpoint checkpoints/ python train.py      in a job script
+    ckptrun --time-limit 10m --checkpoint checkpoints/ python train.py
+    ckptrun run --help                                     all options
     """
 
 

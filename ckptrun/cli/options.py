@@ -171,7 +171,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("--signal", "NAME|auto", _signal, "auto", "The checkpoint signal. USR1@120 sets the margin too."),
     Option("--margin", "DURATION|auto", _margin, "auto", "How long before the end time to ask the training to save."),
-    Option("--time-limit", "DURATION", durations.parse, "none", "The length of one link."),
+    Option("--time-limit", "DURATION", durations.parse, "the job's; none outside Slurm", "The length of one link."),
     Option(
         "--continue-with",
         "auto|resubmit|requeue",
@@ -260,7 +260,7 @@ def read(words: list[str], source: str = COMMAND_LINE, mistakes: list[str] | Non
         name, equals, value = word.partition("=")
         option = BY_NAME.get(name)
         if option is None:
-            mistakes.append(f"{origin}{name}: no such option{_nearest(name)}. `ckptrun run --help` lists them")
+            mistakes.append(f"{origin}{name}: no such option{_nearest(name) or '.'} `ckptrun run --help` lists them")
             continue
         if option.value is None:
             if equals:

@@ -34,6 +34,8 @@ from ckptrun.words import Checkpoint, Outcome, Reason, Status
 if TYPE_CHECKING:
     from ckptrun.link.crew import Crew
 
+# A command that sends its training into the background is over at once; helpers of a training that ends may live on for a moment.
+_AT_ONCE_S = 10.0
 LEFTOVER_TERM_S = 5.0
 
 
@@ -221,7 +223,20 @@ class OneLink:
             self.close(Decision(Outcome.FAILED, False, error.exit_code, str(error)), None, silent=True)
             raise
         seconds = time.monotonic() - self.started_at
+        if ended.state.reason is None and seconds < _AT_ONCE_S and child.has_children():
+            self._tell_left_running(desk)
         return Ran(ended, resumption, seconds, self._end(ended, known, seconds, policy.times), self.post.step())
+
+    def _tell_left_running(self, desk: Desk | None) -> None:
+        """Say that a command which is over at once has left a process behind: it may be the training, sent into the background."""
+        left = process_tree.read(desk.pids() if desk is not None else frozenset())
+        if left:
+            one = f"{' '.join(left[0].argv[:3])} (process {left[0].pid})"
+            after = "Slurm ends it with the job" if self.where.job is not None else "it is not asked to save, and not started again"
+            messages.say(
+                f"the command is over, and {one}, which it started, still runs. Is that the training? Nobody waits for it: "
+                f"{after}. Start it without `&`, `setsid` or `nohup`, or `wait` for it"
+            )
 
     def _eyes(self) -> Eyes:
         if not self.plan.checkpoints:

@@ -370,3 +370,12 @@ def test_two_who_join_at_once(ckptrun: Ckptrun) -> None:
     assert {one.process.returncode for one in both} <= {3, 75, 125}
     assert sum(text.count("ready (pid") for text in texts) == 1
     assert not any("TWO AT ONCE" in text or "Traceback" in text for text in texts)
+
+
+def test_a_training_that_was_sent_into_the_background_is_told(ckptrun: Ckptrun) -> None:
+    """The command is over at once and the chain complete, as without ckptrun; that something still runs is said, with its pid."""
+    done = ckptrun.run("sh", "-c", "sleep 60 >/dev/null 2>&1 & echo $!", code=0)
+    pid = int(done.stdout)
+    os.kill(pid, 9)
+    assert f"sleep 60 (process {pid}), which it started, still runs" in done.stderr
+    assert "still runs" not in ckptrun.run("true", code=0).stderr

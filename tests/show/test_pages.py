@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
@@ -23,6 +24,13 @@ def test_every_page_is_its_golden_text(ledger: Path, width: int) -> None:
     for name, lines in tutorial.drawn(ledger, width).items():
         assert "\n".join(lines) + "\n" == (tutorial.GOLDEN / f"{name}-{width}.txt").read_text(), f"{name} at {width} columns"
         assert max(map(len, lines)) <= width, name
+
+
+def test_the_readme_shows_what_chain_show_says(tmp_path: Path, ledger: Path) -> None:
+    """Its first screen is a page that the command draws."""
+    tutorial.write_readme(tmp_path / "readme")
+    page = tutorial.readme(tmp_path / "readme")
+    assert indent(page, "    ") in (Path(__file__).parents[2] / "README.md").read_text(), page
 
 
 def test_json_fits_its_schema(ledger: Path) -> None:

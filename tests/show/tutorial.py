@@ -207,6 +207,33 @@ def _second(home: Path) -> None:
     )
 
 
+def write_readme(home: Path) -> None:
+    """Write the chain of the README's first screen: two limits, a node failure between them, and the end."""
+    chain = Writer(home, enters=True)
+    near, step, saved_at = "the time limit is near", 0, BEGAN
+    for link, (begins_h, gets_to) in enumerate([(0.0, 11_800), (12.2, 17_100), (21.5, 28_700), (33.7, 30_000)], 1):
+        at = BEGAN + begins_h * HOUR
+        chain.start(at, link, 4710 + link, f"n{link % 3 + 1}", step or None, saved_at if step else None)
+        if link == 2:
+            saved_at, step = at + 5.9 * HOUR, gets_to
+            chain.save(saved_at, link, step, 41.0)
+            found = "accounting says that it ended as NODE_FAIL"
+            chain.event(at + 9.3 * HOUR, link, "ended", outcome="lost", reason=found, taken_away=True)
+            continue
+        last = gets_to == 30_000
+        ends = at + (1.4 * HOUR if last else 12 * HOUR - 550)
+        saved_at, step = ends - 8, gets_to
+        chain.save(saved_at, link, step, 42.0, asked=not last)
+        outcome, why = ("complete", "the training ended by itself with exit code 0") if last else ("continued", near)
+        chain.end(ends, link, ends - at, outcome, why, step, reached_ask=not last, checkpoint_at=saved_at)
+
+
+def readme(home: Path) -> str:
+    """Return what `chain show` says of the README's chain."""
+    _, seen = look.closely(ChainFolder(str(home / "chains" / CHAIN)), look.Looker(NOW))
+    return "\n".join(pages.show_lines(seen, NOW, 100, plain)) + "\n"
+
+
 def plain(text: str, _state: str) -> str:
     """Paint nothing."""
     return text
