@@ -112,7 +112,8 @@ def test_the_tutorial_on_a_cluster_runs(jobs: Jobs) -> None:
     submit, show = re.findall(r"```bash run\n(.*?)\n```", text, re.DOTALL)
     jobs.run(*shlex.split(submit))
     jobs.until_event("started", 2)
-    assert jobs.until_over() == ["continued", "complete"]
+    outcomes = jobs.until_over()  # as many as a busy machine needs
+    assert set(outcomes[:-1]) == {"continued"} and outcomes[-1] == "complete", jobs.story()
     assert jobs.steps() == list(range(1, 81))
     shown = jobs.run(*shlex.split(show))
     assert "The chain is complete" in shown and jobs.jobs()[1] in shown

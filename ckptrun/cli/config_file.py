@@ -10,8 +10,7 @@ import os
 from typing import Any, NamedTuple
 
 from ckptrun.cli.options import BY_KEY, CONFIGURABLE, LIMITED, Option
-from ckptrun.cli.settings import Setting
-from ckptrun.cli.sources import SITE_FILE
+from ckptrun.cli.settings import SITE_FILE, Setting
 
 _MOST_BYTES = 1 << 20
 _TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 COMMAND_LINE = "the command line"
 VARIABLE = "CKPTRUN_OPTIONS"
+SITE_FILE = "/etc/ckptrun/config.yaml"
 
 
 class Setting(NamedTuple):

@@ -10,10 +10,9 @@ import shlex
 from typing import Any, NamedTuple
 
 from ckptrun.cli import options, settings
-from ckptrun.cli.settings import Setting
+from ckptrun.cli.settings import SITE_FILE, Setting
 from ckptrun.errors import UsageError
 
-SITE_FILE = "/etc/ckptrun/config.yaml"
 # Set by the submitter of a later link. Options hold for the chain as its first link resolved them, so that a file that somebody has
 # broken meanwhile is no matter of the links that follow.
 _LATER_LINK = "SLURM_CKPTRUN_BASE"
