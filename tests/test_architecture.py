@@ -31,6 +31,7 @@ PURE_MAY_IMPORT = {
     "re",
     "shlex",
     "ast",
+    "bisect",
     "functools",
     "itertools",
     "math",
