@@ -140,7 +140,7 @@ COMMANDS = (
     ("show", "resnet-4800", "--link", "1"),
     ("log", "resnet-4800"),
     ("report", "resnet-4800", "-o", "-"),
-    ("resume", "resnet-4800", "--dry-run"),
+    ("resume", "--all", "--dry-run"),
     ("prune", "--older-than", "1s", "--unfinished", "--yes"),
 )
 
