@@ -47,8 +47,8 @@ class Turns:
             try:
                 with open(path, encoding="utf-8") as file:
                     facts = json.load(file)
-                return Turn(number, str(facts["kind"]), facts)
-            except (OSError, ValueError, KeyError, TypeError, RecursionError):
+                return _turn(number, facts)
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 if patience_s is None:
                     break
                 time.sleep(patience_s)
@@ -64,8 +64,8 @@ class Turns:
             try:
                 with open(os.path.join(self._folder, str(number)), encoding="utf-8") as file:
                     facts = json.load(file)
-                turn = Turn(number, str(facts["kind"]), facts)
-            except (OSError, ValueError, KeyError, TypeError, RecursionError):
+                turn = _turn(number, facts)
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 return
             yield turn
 
@@ -122,6 +122,13 @@ class Turns:
                 raise TurnTaken(f"turn {after + 1} was taken by another process") from None
         os.unlink(temporary)
         return Turn(after + 1, kind, facts)
+
+
+def _turn(number: int, facts: dict[str, Any]) -> Turn:
+    """Return a turn as it was read. Raises KeyError or TypeError for one that is none of ours."""
+    if not all(isinstance(facts.get(name, 0), int) for name in ("link", "attempt")):
+        raise TypeError("a link and an attempt are numbers")
+    return Turn(number, str(facts["kind"]), facts)
 
 
 def _content(kind: str, facts: dict[str, Any]) -> bytes:

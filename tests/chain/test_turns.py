@@ -154,3 +154,10 @@ def test_commands_are_remembered(tmp_path: Path) -> None:
     assert recall_command(home, "other") is None
     (folder,) = (tmp_path / "commands").iterdir()
     assert len(list(folder.iterdir())) <= 6
+
+
+def test_a_turn_of_other_values_is_none(tmp_path: Path) -> None:
+    """A link or an attempt that is no number, another value than an object, nesting without end: not to be read, as a torn one."""
+    for text in ('{"kind": "start", "link": null}', '{"kind": "start", "attempt": "1"}', '{"link": 1}', "[1]", "[" * 100_000):
+        (tmp_path / "1").write_text(text)
+        assert list(Turns(str(tmp_path)).newest_first()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,11 @@ def _newer(path: Path) -> None:
         path.write_bytes(path.read_bytes().replace(b'"v": 1', b'"v": 99').replace(b'"v":1', b'"v":99'))
 
 
+def _of_another_kind(path: Path) -> None:
+    if path.is_file():
+        path.write_text(re.sub(r'": ?("[^"]*"|\d+\.?\d*|null|true|false)', '": {"x": [1]}', path.read_text()))
+
+
 def _leads(target: str) -> Callable[[Path], None]:
     def link(path: Path) -> None:
         _gone(path)
@@ -122,6 +128,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "another value": _holds(b'[1, {"a": null}]\n'),
     "deep": _holds(b"[" * 100_000),
     "newer": _newer,
+    "values of another kind": _of_another_kind,
     "a link to nothing": _leads("/nowhere/at/all"),
     "a link to itself": _leads("{path}"),
     "a folder": _is_a_folder,
