@@ -427,7 +427,7 @@ sys.stdout.write(f"{len(looks)} {len(words)}")
 # What the manual's examples take for granted: a model, and how it is loaded and trained.
 STAND_INS = """
 import os, time, types, torch
-TOTAL = last_step = 80
+TOTAL = last_step = 100
 model = torch.nn.Linear(2, 1)
 def state(step): return {"step": step, "model": model.state_dict()}
 def fresh(): return types.SimpleNamespace(step=0)
@@ -519,13 +519,13 @@ def test_the_example_of_the_manual_runs(page: str, ckptrun: Ckptrun) -> None:
     example = re.search(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
     assert example is not None
     (ckptrun.folder / "train.py").write_text(STAND_INS + example[1])
-    # A link of less than a tenth of its limit would delay the next: 31 steps take longer than that.
-    options = ("--time-limit", "30s", "--checkpoint", "ckpt", "--checkpoint", "checkpoints")
+    # A link of less than a tenth of its limit would delay the next: 61 steps take longer than that.
+    options = ("--time-limit", "60s", "--checkpoint", "ckpt", "--checkpoint", "checkpoints")
     running = ckptrun.start(*options, "--", sys.executable, "train.py")
-    running.until(r"^step 31$")
+    running.until(r"^step 61$")
     running.send(signal.SIGUSR1)
     output = running.end(code=0)
-    assert [int(step) for step in re.findall(r"^step (\d+)$", output, re.MULTILINE)] == list(range(1, 81))
+    assert [int(step) for step in re.findall(r"^step (\d+)$", output, re.MULTILINE)] == list(range(1, 101))
     assert [event["by_file"] for event in ckptrun.events("asked")] == [True]
     assert ckptrun.outcomes() == ["continued", "complete"]
     assert ckptrun.events("ended")[-1]["reason"] == "the training said that it is done"
