@@ -16,6 +16,7 @@ import numpy
 import pytest
 import torch
 
+from tests.checkpoints.foreign import PACKAGES
 from tests.end_to_end.harness import PROGRAMS
 from tests.end_to_end.jobs import Jobs
 from tests.end_to_end.test_slurm_guide import over_jobs
@@ -121,6 +122,35 @@ def test_four_ranks_on_two_nodes(jobs: Jobs, kind: str) -> None:
         assert {rank for rank, _ in four} == set("0123") and len({step for _, step in four}) == 1, four
         assert jobs.log().count(f"from step {four[0][1]}\n") == 4
     assert (jobs.folder / "checkpoints.final").read_text() == (jobs.folder / "alone.final").read_text()
+
+
+PAGES = {
+    "pytorch.md": ("", "from step 0"),
+    "keras.md": ("", "after batch 100"),
+    "lightning.md": ("lightning", "after step 100"),
+    "hugging-face.md": ("transformers", "after step 40"),
+}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.framework(1)
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_followed_to_the_letter(jobs: Jobs, page: str) -> None:
+    """Its program as train.py in a fresh folder, its line as the last one of a job script: one job, which says that it is done."""
+    framework, said = PAGES[page]
+    text = (ROOT / "docs" / "how-to" / page).read_text()
+    program = re.search(r"```python file=train.py\n(.*?)```", text, re.DOTALL)
+    line = re.search(r"^    (exec ckptrun .* python train.py)$", text, re.MULTILINE)
+    assert program is not None and line is not None
+    packages = jobs.folder / "packages"
+    for words in PACKAGES[framework] if framework else ():
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", packages, *words], check=True)
+    jobs.run("tee", jobs.folder / "train.py", input=program[1])
+    jobs.submit(jobs.script(line[1], "--mem=4000", before=f"export PYTHONPATH={packages}\n"))
+    assert jobs.until_over(limit_s=400) == ["complete"], jobs.story()
+    assert said in jobs.log() and jobs.events("ended")[-1]["reason"] == "the training said that it is done"
+    assert [path for path in (jobs.folder / "checkpoints").iterdir() if re.search(r"-\d+", path.name)]
 
 
 def test_save_now_behind_relays(jobs: Jobs) -> None:

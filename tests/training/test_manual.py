@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.checkpoints.foreign import PACKAGES
+from tests.patches import patched
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
@@ -46,6 +47,12 @@ def test_each_cell_is_shown_by_a_test() -> None:
         assert name in names, f"{test} of {key}"
         adapter, _, what = key.partition(" / ")
         assert any((adapter, what or one[1]) == one[:2] and not says_nothing(one[2]) for one in known), key
+
+
+@pytest.mark.parametrize("name", ["guide_pickle.py", "guide_tensorflow.py", "guide_pytorch.py"])
+def test_the_diffs_fit(name: str) -> None:
+    """To the character and the line number, as patch and git want it; what comes out is Python."""
+    compile(patched(name), name, "exec")
 
 
 def runs(page: str, folder: Path, last: str, packages: str = "") -> None:
