@@ -20,10 +20,12 @@ from tests.end_to_end.harness import Ckptrun
 from tests.end_to_end.jobs import Jobs
 
 _FRAMEWORKS = re.compile("torch|accelerate|tensorflow")
-# The same examples in each run, so that a failure is one of the change; CKPTRUN_TEST_EXPLORE=1 looks for others.
-hypothesis.settings.register_profile("same", derandomize=True, database=None)
-if not os.environ.get("CKPTRUN_TEST_EXPLORE"):
-    hypothesis.settings.load_profile("same")
+# The same examples in each run, so that a failure is one of the change; CKPTRUN_TEST_EXPLORE=1 looks for others. How long one
+# takes is the machine's affair.
+_AT_LEISURE = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("same", _AT_LEISURE, derandomize=True, database=None)
+hypothesis.settings.register_profile("others", _AT_LEISURE)
+hypothesis.settings.load_profile("others" if os.environ.get("CKPTRUN_TEST_EXPLORE") else "same")
 _LAB_FILE, _OWNER, _REQUIRED = "CKPTRUN_LAB_FILE", "CKPTRUN_LAB_OWNER", "CKPTRUN_REQUIRE_SLURM"
 
 

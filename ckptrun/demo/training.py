@@ -24,11 +24,11 @@ def on_usr1(_number: int, _frame: object) -> None:
     asked_to_stop = True
 
 
-def save(step: int, weights: list[float]) -> None:
+def save(step: int, weights: list[float], loss: float) -> None:
     """Write the checkpoint beside its name and rename it: it is never seen half-written."""
     path = os.path.join(FOLDER, f"step-{step:04d}.json")
     with open(path + ".tmp", "w", encoding="utf-8") as file:
-        json.dump({"step": step, "weights": weights}, file)
+        json.dump({"step": step, "weights": weights, "loss": loss}, file)
         file.flush()
         os.fsync(file.fileno())
     os.replace(path + ".tmp", path)
@@ -36,15 +36,15 @@ def save(step: int, weights: list[float]) -> None:
         os.remove(os.path.join(FOLDER, old))  # two generations are kept
 
 
-def load() -> tuple[int, list[float]]:
-    """Return the newest step and its weights, or random weights at step 0."""
+def load() -> tuple[int, list[float], float]:
+    """Return the newest step, its weights and its loss, or random weights at step 0."""
     saved = sorted(name for name in os.listdir(FOLDER) if name.endswith(".json"))
     if not saved:
         dice = random.Random(4)
-        return 0, [dice.uniform(-1, 1) for _ in range(13)]
+        return 0, [dice.uniform(-1, 1) for _ in range(13)], 1.0
     with open(os.path.join(FOLDER, saved[-1]), encoding="utf-8") as file:
         state = json.load(file)
-    return state["step"], state["weights"]
+    return state["step"], state["weights"], state["loss"]
 
 
 def train_step(weights: list[float]) -> float:
@@ -72,13 +72,13 @@ def main() -> None:
     """Train from the newest checkpoint to the last step, or until asked to stop."""
     signal.signal(signal.SIGUSR1, on_usr1)
     os.makedirs(FOLDER, exist_ok=True)
-    first, weights = load()
+    first, weights, loss = load()
     print(f"    training: from step {first}", flush=True)
     for step in range(first + 1, STEPS + 1):
         loss = train_step(weights)
         time.sleep(SECONDS_A_STEP)
         if step % EVERY == 0 or asked_to_stop or step == STEPS:
-            save(step, weights)
+            save(step, weights, loss)
             print(f"    training: step {step:3d} of {STEPS}, loss {loss:.4f}, saved", flush=True)
         if asked_to_stop:
             sys.exit(0)

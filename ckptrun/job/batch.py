@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Any
 
 from ckptrun.chain import ready
 from ckptrun.chain.home import ChainFolder
@@ -21,32 +20,29 @@ from ckptrun.errors import CkptrunError, Stranded, TurnTaken
 from ckptrun.job import fencing, foresight, going_back, handover, protocol, reason
 from ckptrun.job.foresight import Ahead, Ways
 from ckptrun.job.handing import Handing
+from ckptrun.job.interlude import Interlude
 from ckptrun.job.job_desk import JobDesk
-from ckptrun.job.protocol import Conclusion, Duty, Handed, Result, Verdict
+from ckptrun.job.protocol import Verdict
 from ckptrun.job.same_job import SameJob
+from ckptrun.job.settling import STOPPED, Settling, stopped_by_a_person
 from ckptrun.job.succession import wait_behind
 from ckptrun.link import messages
 from ckptrun.link import supervision as core
 from ckptrun.link.crew import Crew
 from ckptrun.link.errands import Errands, Procedure
 from ckptrun.link.one_link import OneLink, Ran, Where, asked_for
-from ckptrun.link.outcome import UNFINISHED_EXIT, Decision, End
+from ckptrun.link.outcome import Decision, End
 from ckptrun.link.times import Times
 from ckptrun.plan import Plan
 from ckptrun.slurm import commands, parse
 from ckptrun.slurm.job import Here
-from ckptrun.slurm.parse import JobId, JobRecord, Settings
+from ckptrun.slurm.parse import JobRecord, Settings
 from ckptrun.words import Course, Outcome, Reason, Status
 
 # How long a signal of Slurm's may be behind the end of a training that heard its own (steps hear before the batch shell).
 SIGNAL_BEHIND_S, SIGNAL_BEHIND_SUCCESS_S = 2.0, 0.25
 SILENT_S = 20.0
-# What is left before Slurm's own end for writing the end turn.
-LAST_S = 2.0
-WITHOUT_END_S = 600.0
 TOO_LATE = Reason(Course.GO_ON, "it waited for the end of the last start until its checkpoint time", taken_away=True)
-STOPPED = Reason(Course.STOP, "`ckptrun chain stop` said so")
-_SUBMISSIONS = 3
 
 
 def _untrained(found: Reason) -> End:
@@ -81,12 +77,13 @@ class BatchLink(JobDesk):
         self._link = OneLink(plan, folder, handlers, number, where, verdict.after)
         self._link.started_at = started_at
         self._handlers = handlers
-        self._job_ends_at = self._monotonic(record.end_at)
         files = LinkFiles(folder, number + 1)
         self._handing = Handing(here, record, self._link, files, same, settings, errands)
+        self._interlude = Interlude(self._link, errands, handlers, settings.kill_wait_s, self.note_term)
+        self._interlude.job_ends_at = self._monotonic(record.end_at)
+        self._settling = Settling(plan, folder, here, record, self._link, self._handing, self._interlude)
         self._asked = False
         self._taken_away = False
-        self._late: list[int] = []
         self._termed = False
 
     @property
@@ -99,13 +96,13 @@ class BatchLink(JobDesk):
     def run(self) -> int | None:
         """Run the link; return our exit code, None where another has taken our turn: then it is to be judged again."""
         link = self._link
-        already = link.already_over() or self._stopped()
+        already = link.already_over() or stopped_by_a_person(self._folder)
         try:
             link.take_start(first=link.number == 1 and self._record.restarts == 0)
         except TurnTaken:
             return None
         except Stranded:
-            self._say_ready()
+            self._settling.say_ready()
             raise
         try:
             return self._run(already)
@@ -121,8 +118,8 @@ class BatchLink(JobDesk):
         self._prepare()
         over: list[None] = []
         self._errands.begin(self._wait_for_the_last(), over.append)
-        self._errands.wait_until(lambda: bool(over) or TERM in self._late, self._handlers, self._note_late)
-        if TERM in self._late:
+        self._interlude.wait_whatever_comes(lambda: bool(over) or self._interlude.termed)
+        if self._interlude.termed:
             return self._ended_before_the_training()
         if link.is_replaced():  # while it waited: who came after it waits for a training that has looked, not for one that begins
             raise TurnTaken(f"link {link.number} of {self._folder.id} was replaced while it waited")
@@ -152,7 +149,7 @@ class BatchLink(JobDesk):
             variables = {"SLURM_DISABLE_STATUS": "1", **self._same.array, **self._same.lists}
             ran = link.supervise(resumption, policy, self, variables, self._crew)
         except CkptrunError:
-            self._take_back_now()
+            self._settling.take_back_now()
             raise
         return self._finish(ran)
 
@@ -166,28 +163,25 @@ class BatchLink(JobDesk):
     def _ended_before_the_training(self) -> int:
         """A SIGTERM came while another start was waited for: what it means is asked, and nothing was lost."""
         self._errands.abandon()
-        self._late.clear()
+        self._interlude.late.clear()
         found = self._meaning(self._ask_now())
         self._note_reason(found)
-        decision = self._settle(self._link.decide(_untrained(found)))
+        decision = self._settling.settle(self._link.decide(_untrained(found)))
         self._handing.files.clear_away()
         return self._link.close(decision, None, turn=protocol.takes_end_turn(decision.outcome)).exit_code
 
     def _too_late_to_train(self) -> int:
         """Hand over at once, having waited until the job's own checkpoint time for the end of the last start."""
         messages.say("the wait has taken the time until the checkpoint time: nothing is started, the next job goes on")
-        decision = self._settle(self._link.decide(_untrained(TOO_LATE)))
-        if TERM in self._late:
+        decision = self._settling.settle(self._link.decide(_untrained(TOO_LATE)))
+        if self._interlude.termed:
             return self._ended_before_the_training()
         self._handing.files.clear_away()
         # As one that trained: nothing that it has waited for is at work any more.
         return self._link.close(decision, None, turn=protocol.takes_end_turn(decision.outcome), waited=True).exit_code
 
-    def _stopped(self) -> Decision | None:
-        return Decision(Outcome.STOPPED, False, 75, STOPPED.sentence) if stop_mark(self._folder) is not None else None
-
     def _end_at(self) -> float | None:
-        limits = [self._job_ends_at] if self._job_ends_at is not None else []
+        limits = [self._interlude.job_ends_at] if self._interlude.job_ends_at is not None else []
         if self._plan.limit_s is not None:
             limits.append(self._link.started_at + self._plan.limit_s)
         return min(limits, default=None)
@@ -205,7 +199,9 @@ class BatchLink(JobDesk):
         plan, record = self._plan, self._record
         if plan.max_links == 1:
             return
-        ways = Ways(plan.continue_with != "requeue", going_back.why_not(record, plan.continue_with), self._ready())
+        ways = Ways(
+            plan.continue_with != "requeue", going_back.why_not(record, plan.continue_with), ready.ready_command(self._folder)
+        )
 
         def found(ahead: Ahead) -> None:
             for text in foresight.sentences(ahead, ways, record.fields.get("TimeLimit", "")):
@@ -217,9 +213,6 @@ class BatchLink(JobDesk):
             return
         first = self._link.number == self._link.attempt == 1
         self._errands.begin(foresight.look_ahead(record, handover.submission(self._handing.office()), first=first), found)
-
-    def _ready(self) -> str:
-        return ready.ready_command(self._folder)
 
     def _prepare(self) -> None:
         try:
@@ -285,7 +278,7 @@ class BatchLink(JobDesk):
                 lost()
                 return
             before = self._end_at()
-            self._job_ends_at = self._monotonic(record.end_at)
+            self._interlude.job_ends_at = self._monotonic(record.end_at)
             now = self._end_at()
             if before is not None and now is not None and abs(now - before) > 1.0:
                 found = self._link.times(now)
@@ -311,7 +304,7 @@ class BatchLink(JobDesk):
         if self._handing.begun or self._plan.continue_with == "requeue" or stop_mark(self._folder) is not None:
             return
         if self._link.decide(hopeful).next:
-            self._handing.begin(0.0, self._job_ends_at)
+            self._handing.begin(0.0, self._interlude.job_ends_at)
 
     def take_back(self) -> None:
         """Cancel the successor that waits; one that is just being submitted is cancelled as soon as it is known."""
@@ -331,9 +324,9 @@ class BatchLink(JobDesk):
         while True:
             decision = link.decide(ran.end._replace(replaced=ran.end.replaced or self._handing.replaced))
             if decision.outcome is not Outcome.COMPLETE:
-                link.stop_leftovers(self, self._note_late)
-            decision = self._settle(decision)
-            if TERM not in self._late:
+                link.stop_leftovers(self, self._interlude.note)
+            decision = self._settling.settle(decision)
+            if not self._interlude.termed:
                 break
             ran = self._find_out(ran)
         if decision.outcome is Outcome.REPLACED:
@@ -348,10 +341,10 @@ class BatchLink(JobDesk):
         state = ran.ended.state
         end = ran.end
         unknown = state.reason is not None and state.reason.course is Course.UNKNOWN
-        if not state.told and not unknown and TERM not in self._late:
+        if not state.told and not unknown and not self._interlude.termed:
             self._wait_for_a_signal_behind(end)
-        if TERM in self._late or (unknown and end.asked in (None, Course.UNKNOWN)):
-            self._late = [number for number in self._late if number != TERM]
+        if self._interlude.termed or (unknown and end.asked in (None, Course.UNKNOWN)):
+            self._interlude.late = [number for number in self._interlude.late if number != TERM]
             self.note_term()
             record = self._ask_now()
             found = self._meaning(record)
@@ -360,7 +353,7 @@ class BatchLink(JobDesk):
         if state.told or unknown:
             return ran
         told = reason.of_unasked_end(self._ask_now(), self._record.restarts)
-        if told is None and (USR1 in self._late or USR2 in self._late):
+        if told is None and (USR1 in self._interlude.late or USR2 in self._interlude.late):
             told = Reason(Course.GO_ON, "a signal arrived: save and go on")
         if told is None:
             return ran
@@ -370,164 +363,11 @@ class BatchLink(JobDesk):
     def _wait_for_a_signal_behind(self, end: End) -> None:
         seconds = SIGNAL_BEHIND_SUCCESS_S if end.status.code == 0 else SIGNAL_BEHIND_S
         until = time.monotonic() + seconds
-        self._errands.wait_until(lambda: bool(self._late), self._handlers, self._note_late, until)
-
-    def _note_late(self, number: int) -> None:
-        self._link.record("signal_received", signal=number)
-        if number in (TERM, USR1, USR2):
-            self._late.append(number)
-        if number == TERM:
-            self.note_term()
+        self._interlude.wait_whatever_comes(lambda: bool(self._interlude.late), until)
 
     def _ask_now(self) -> JobRecord | None:
         answers: list[JobRecord | None] = []
         self._errands.begin(self._ask_for_job(), answers.append)
         until = time.monotonic() + SILENT_S
-        self._errands.wait_until(lambda: bool(answers), self._handlers, self._note_late, until)
+        self._interlude.wait_whatever_comes(lambda: bool(answers), until)
         return answers[0] if answers else None
-
-    def _settle(self, decision: Decision) -> Decision:
-        """Make what was decided true: the successor stands in the queue, or none does."""
-        if decision.next and (stopped := self._stopped()) is not None:
-            decision = stopped
-        if decision.next:
-            return self._requeue(decision) if self._plan.continue_with == "requeue" else self._secure(decision)
-        duty = protocol.duty(decision.outcome)
-        if decision.outcome is Outcome.REQUEUED:
-            self._await_answer()
-            if logs := str(self._move_logs_away()):
-                messages.say(f"the job's next start begins its log anew{logs}")
-        elif duty is Duty.LET_GO:
-            self._let_go_now()
-        elif duty is Duty.TAKEN_BACK:
-            self._take_back_now()
-        return decision
-
-    def _secure(self, decision: Decision) -> Decision:
-        for _ in range(_SUBMISSIONS):
-            result = self._result_of_handing(decision)
-            if TERM in self._late:
-                return decision
-            if result is None:
-                return self._stranded("the controller did not take the next job in time")
-            if result.handed is Handed.QUEUED and result.job is not None:
-                result = self._last_look(result.job) or result
-            found = protocol.conclusion(result.handed)
-            if found is Conclusion.CONTINUED:
-                return self._released(decision)
-            if found is Conclusion.STOPPED:
-                return Decision(Outcome.STOPPED, False, 75, "its successor was cancelled")
-            if found is Conclusion.REPLACED:
-                return self._not_ours()
-            if found is Conclusion.NEVER:
-                self._take_back_now()
-                return self._stranded(f"the next job would never start: {result.said}")
-            if found is Conclusion.REQUEUE:
-                return self._requeue(decision, f"sbatch: {result.said}")
-            self._handing.forget()
-        return self._stranded("the next job was accepted and lost again and again")
-
-    def _last_look(self, successor: JobId) -> Result | None:
-        """Look at the successor, and move who has come to wait for this job since the last look."""
-        self._handing.ending = True
-        self._wait_until(lambda: not self._handing.moving)
-        found: Result | None = self._wait_for(handover.confirm(self._handing.office(), successor, seen=self._handing.seen))
-        if found is not None and found.handed is Handed.QUEUED:
-            self._handing.move(found)
-            self._wait_until(lambda: not self._handing.moving)
-        return found
-
-    def _released(self, decision: Decision) -> Decision:
-        """Return the decision to go on; where a job still waits for this one, with an exit code that releases no `afterok`."""
-        if not self._handing.left and not self._handing.moving:
-            return decision
-        who = ", ".join(f"job {move.job}" for move in self._handing.left) or "a job"
-        why = f"{decision.why}; {who} still waits for this job and not for the chain, hence exit code {UNFINISHED_EXIT}"
-        return decision._replace(exit_code=UNFINISHED_EXIT, why=why)
-
-    def _result_of_handing(self, decision: Decision) -> Result | None:
-        if not self._handing.begun:
-            self._handing.begin(decision.delay_s, self._job_ends_at)
-        self._wait_until(lambda: not self._handing.under_way())
-        return self._handing.result
-
-    def _requeue(self, decision: Decision, because: str = "") -> Decision:
-        if (never := going_back.why_not(self._record, self._plan.continue_with)) is not None:
-            return self._stranded(f"{because}; {never}" if because else never)
-        if self._wait_for(handover.may_come_back(self._handing.office()), in_spite_of_term=True) is False:
-            return self._not_ours()
-        if because:
-            messages.say(f"{because}; this job is requeued instead")
-        logs = self._move_logs_away()
-        asked = going_back.requeue(self._here.job, given_up=self._handing.files.job is not None)
-        result = self._wait_for(asked, in_spite_of_term=True)
-        if result is not None and result.handed is Handed.QUEUED:
-            messages.say(f"this job is requeued: {foresight.REQUEUE_COSTS}; {self._ready()} lets it start at once{logs}")
-            self._late.clear()
-            return Decision(Outcome.REQUEUED, False, 0, decision.why)
-        logs.back()
-        return self._stranded(f"{because}; scontrol requeue: {result.said if result else 'no answer'}".lstrip("; "))
-
-    def _not_ours(self) -> Decision:
-        return Decision(Outcome.REPLACED, False, UNFINISHED_EXIT, "this job is not this chain's any more")
-
-    def _move_logs_away(self) -> going_back.Logs:
-        appended = os.environ.get("SLURM_OPEN_MODE") == "a"
-        return going_back.move_logs_away(self._record.fields, self._link.attempt, appended=appended)
-
-    def _stranded(self, why: str) -> Decision:
-        self._say_ready()
-        return Decision(Outcome.STRANDED, False, UNFINISHED_EXIT, why)
-
-    def _say_ready(self) -> None:
-        line = self._ready()
-        ready.keep(self._folder, line)
-        messages.say(f"this chain is stranded. Where sbatch works, this goes on: {line}")
-
-    def _let_go_now(self) -> None:
-        """Cancel the successor of a link that completed the chain, unless somebody waits for it."""
-        self._handing.ending = True
-        if not self._know_successor():
-            return
-        self._wait_until(lambda: not self._handing.moving)
-        jobs, left = self._wait_for(handover.let_go(self._handing.office())) or ((), ())
-        self._handing.say_taken_back(jobs)
-        for job in left:
-            messages.say(f"job {job}, the next link, stays in the queue, because others wait for it: it will end at once with 0")
-            self._link.record("left_to_release", job=job)
-
-    def _await_answer(self) -> None:
-        """Wait for what becomes of a submission under way: our next attempt must not find one of which nobody knows."""
-        until = time.monotonic() + min(10.0, self._settings.kill_wait_s / 2)
-        self._errands.wait_until(lambda: not self._handing.under_way(), self._handlers, self._note_late, until)
-
-    def _know_successor(self) -> bool:
-        """Wait until a submission under way was answered; return whether there may be a successor."""
-        if self._handing.files.intended_at is None and not self._handing.begun:
-            return False
-        if self._handing.under_way():
-            self._handing.unwanted = True
-            self._wait_until(lambda: not self._handing.under_way())
-        return True
-
-    def _take_back_now(self) -> None:
-        if not self._know_successor():
-            return
-        jobs = self._wait_for(handover.take_back(self._handing.office()))
-        self._handing.say_taken_back(jobs or ())
-
-    def _wait_for(self, procedure: Procedure[Any], *, in_spite_of_term: bool = False) -> Any:
-        """Run a procedure while nothing is supervised; None where our time was over, or a SIGTERM came, before it ended."""
-        found: list[Any] = []
-        self._errands.begin(procedure, found.append)
-        self._wait_until(lambda: bool(found), in_spite_of_term=in_spite_of_term)
-        return found[0] if found else None
-
-    def _wait_until(self, over: Callable[[], bool], *, in_spite_of_term: bool = False) -> None:
-        now = time.monotonic()
-        ends_at = self._job_ends_at if self._job_ends_at is not None else now + WITHOUT_END_S
-        # Slurm enforces a limit late, and then gives KillWait: some seconds are left even after the end time.
-        until = max(ends_at - LAST_S, now + min(10.0, self._settings.kill_wait_s / 2))
-        self._errands.wait_until(
-            lambda: over() or (TERM in self._late and not in_spite_of_term), self._handlers, self._note_late, until
-        )
