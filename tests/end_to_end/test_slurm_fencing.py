@@ -73,8 +73,7 @@ def test_a_time_limit_that_is_shorter_than_the_fence(jobs: Jobs) -> None:
     behind_a_fence(jobs, "--time-limit 8s --margin 4s")
     started = jobs.until_event("started", 2)[1]
     assert started["ask_at"] - _at(started) > 3.0, "the whole limit is before it"
-    jobs.run("ckptrun", "chain", "stop")
-    assert jobs.until_over()[-1] == "stopped"
+    _cancel(jobs)
 
 
 def test_a_fence_that_takes_the_time_until_the_ask(jobs: Jobs) -> None:
@@ -89,8 +88,7 @@ def test_a_fence_that_takes_the_time_until_the_ask(jobs: Jobs) -> None:
     assert "nothing is started, the next job goes on" in log and "\nfrom " not in log
     third = next(path for path in jobs.folder.glob("*.out") if "link 3 of" in path.read_text())
     assert "waiting until nothing of it" not in third.read_text()
-    jobs.run("ckptrun", "chain", "stop")
-    assert jobs.until_over()[-1] == "stopped"
+    _cancel(jobs)
 
 
 def test_a_link_that_is_told_to_go_on_while_it_waits(jobs: Jobs) -> None:
@@ -100,9 +98,7 @@ def test_a_link_that_is_told_to_go_on_while_it_waits(jobs: Jobs) -> None:
     jobs.until(lambda: any(event["link"] == 2 for event in jobs.events("ended")) or None)
     assert [event["outcome"] for event in jobs.events("ended") if event["link"] == 2] == ["continued"]
     assert [event["successor"] for event in jobs.events("submitted")] == [2, 3]
-    jobs.run("ckptrun", "chain", "stop", "--now")
-    for job in jobs.queue():
-        jobs.after(job)
+    _cancel(jobs)
 
 
 @pytest.mark.long
@@ -148,6 +144,12 @@ def test_a_lost_node_that_comes_back_and_gets_the_successor(own_lab: Lab, own_jo
     own_lab.restart_daemon("slurmd-n1")
     jobs.until_event("child_started", 2, limit_s=180.0)
     _end(jobs)
+
+
+def _cancel(jobs: Jobs) -> None:
+    jobs.run("ckptrun", "chain", "stop", "--now")
+    for job in jobs.queue():
+        jobs.after(job)
 
 
 def _start(jobs: Jobs, link: int) -> dict[str, object]:

@@ -125,9 +125,13 @@ def _done_to(world: World, job: Job, bounds: Bounds) -> Iterator[Step]:
 
 
 def _is_next(world: World, job: Job) -> bool:
-    """Return whether a job is the one that trains or one that is to: not one that came too late, another being its link."""
+    """Return whether a job is the one that trains or one that is to: not one that came too late, another being its link.
+
+    Nor one that waits in vain since somebody has gone on above it.
+    """
     starts = [mark for mark in world.turns if mark.kind == "start"]
-    if note_of(world, job.link) not in (0, job.id):
+    above = any(mark.kind == "resume" and mark.link > job.link for mark in world.turns)
+    if above or note_of(world, job.link) not in (0, job.id):
         return False
     return not starts or job.id == starts[-1].job or job.link > max(mark.link for mark in starts)
 
