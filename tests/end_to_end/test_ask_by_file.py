@@ -17,7 +17,8 @@ from tests.end_to_end.test_ends import counter, steps_of
 
 ROOT = Path(__file__).parent.parent.parent
 API_COUNTER = str(PROGRAMS / "api_counter.py")
-# Asked after five seconds: a container and a Python have to start in them. The training looks once a second; the rest is for the save, however slow the machine is.
+# Asked after five seconds: a container and a Python have to start in them.
+# The training looks once a second; the rest is for the save, however slow the machine is.
 SHORT = ("--time-limit", "26s", "--margin", "21s")
 
 
