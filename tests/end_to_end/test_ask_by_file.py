@@ -17,8 +17,9 @@ from tests.end_to_end.test_ends import counter, steps_of
 
 ROOT = Path(__file__).parent.parent.parent
 API_COUNTER = str(PROGRAMS / "api_counter.py")
-# Asked after three seconds. The training looks once a second; the rest is for the save, however slow the machine is.
-SHORT = ("--time-limit", "24s", "--margin", "21s")
+# Asked after five seconds: a container and a Python have to start in them.
+# The training looks once a second; the rest is for the save, however slow the machine is.
+SHORT = ("--time-limit", "26s", "--margin", "21s")
 
 
 def api_counter(steps: int, seconds: float, *words: str) -> list[str]:
@@ -50,9 +51,9 @@ def test_one_that_catches_no_signal_is_asked_by_file(ckptrun: Ckptrun, words: tu
 
     Its exit code does not matter once it has said that it is done: the chain is complete, and the code is passed on.
     """
-    command = api_counter(100, 0.1, "--exit", "3", *words)
+    command = api_counter(140, 0.1, "--exit", "3", *words)
     done = ckptrun.run(*SHORT, "--checkpoint", "ck", "--", *command, code=3)
-    check_asked_by_file(ckptrun, done.stdout, 100)
+    check_asked_by_file(ckptrun, done.stdout, 140)
     assert "by file (it looks for it)" in done.stderr
 
 
@@ -74,7 +75,7 @@ def in_container(bwrap: str, folder: Path, mailbox_bind: str) -> list[str]:
     mounts += ["--ro-bind", str(Path(module.__file__)), str(ROOT / "mounted" / "ckptrun.py")]
     mounts += ["--ro-bind", API_COUNTER, str(ROOT / "api_counter.py"), "--setenv", "PYTHONPATH", str(ROOT / "mounted")]
     text = f'exec "$0" --unshare-pid "${{@:2}}" {mailbox_bind} "$CKPTRUN_MAILBOX" "$CKPTRUN_MAILBOX" {python} $1'
-    return ["bash", "-c", text, bwrap, str(ROOT / "api_counter.py") + " ck 100 0.1", *mounts]
+    return ["bash", "-c", text, bwrap, str(ROOT / "api_counter.py") + " ck 140 0.1", *mounts]
 
 
 def test_in_a_container_with_pids_of_its_own(ckptrun: Ckptrun, bwrap: str) -> None:
@@ -82,13 +83,13 @@ def test_in_a_container_with_pids_of_its_own(ckptrun: Ckptrun, bwrap: str) -> No
     done = ckptrun.run(*SHORT, "--checkpoint", "ck", "--", *in_container(bwrap, ckptrun.folder, "--bind"), code=0)
     assert set(re.findall(r"^module (.*)", done.stdout, re.MULTILINE)) == {str(ROOT / "mounted" / "ckptrun.py")}
     assert int(re.findall(r"^ready \(pid (\d+)\)", done.stdout, re.MULTILINE)[0]) < 10
-    check_asked_by_file(ckptrun, done.stdout, 100)
+    check_asked_by_file(ckptrun, done.stdout, 140)
 
 
 def test_a_mailbox_that_is_mounted_read_only(ckptrun: Ckptrun, bwrap: str) -> None:
     """The training cannot answer: said once in each process, and it goes on to its end."""
     done = ckptrun.run("--", *in_container(bwrap, ckptrun.folder, "--ro-bind"), code=0)
-    assert steps_of(done.stdout) == list(range(1, 101))
+    assert steps_of(done.stdout) == list(range(1, 141))
     (line,) = (line for line in done.stderr.splitlines() if "cannot write" in line)
     assert "Read-only file system" in line
 
@@ -230,7 +231,7 @@ def test_a_mailbox_that_is_gone_stops_nothing(ckptrun: Ckptrun) -> None:
 
 def test_letters_of_earlier_links_are_cleared(ckptrun: Ckptrun) -> None:
     """At the end of the chain only the letters of its last start stand; a foreign file stays."""
-    script = f'touch "$CKPTRUN_MAILBOX/notes"; exec {" ".join(api_counter(45, 0.1))}'
+    script = f'touch "$CKPTRUN_MAILBOX/notes"; exec {" ".join(api_counter(90, 0.1))}'
     ckptrun.run(*SHORT, "--checkpoint", "ck", "--", "bash", "-c", script, code=0)
     (folder,) = ckptrun.home.glob("chains/*/mailbox")
     last = len(ckptrun.events("started"))
@@ -255,11 +256,11 @@ from ckptrun.training.plain import Checkpoint
 print("module", ckptrun.__file__, flush=True)
 checkpoint = Checkpoint("ck/data.json")
 data = checkpoint.load({"step": 0})
-while data["step"] < 70:
+while data["step"] < 100:
     time.sleep(0.1)
     data["step"] += 1
     print("step", data["step"], flush=True)
-    if checkpoint.step(data, data["step"], 70):
+    if checkpoint.step(data, data["step"], 100):
         sys.exit()
 checkpoint.done()
 """
@@ -276,7 +277,7 @@ def test_an_adapter_in_a_container(ckptrun: Ckptrun, bwrap: str) -> None:
     text = 'exec "$0" --unshare-pid "$@" --bind "$CKPTRUN_MAILBOX" "$CKPTRUN_MAILBOX" ' + os.path.realpath(sys.executable)
     command = ["bash", "-c", f"{text} {ckptrun.folder}/adapted.py", bwrap, *mounts]
     done = ckptrun.run(*SHORT, "--checkpoint", "ck", "--", *command, code=0)
-    assert steps_of(done.stdout) == list(range(1, 71))
+    assert steps_of(done.stdout) == list(range(1, 101))
     assert set(re.findall(r"^module (.*)", done.stdout, re.MULTILINE)) == {f"{ROOT}/mounted/ckptrun/__init__.py"}
     assert len(ckptrun.outcomes()) >= 2 and ckptrun.outcomes()[-1] == "complete"
     assert all(event["by_file"] and not event["delivered"] for event in ckptrun.events("asked"))

@@ -44,7 +44,7 @@ def rehearse_guide(ckptrun: Ckptrun, program: str, checkpoint: str, seconds: flo
     """
     shutil.copy(PROGRAMS / program, ckptrun.folder / "train.py")
     found: dict[str, str] = {}
-    for _ in range(5):
+    for _ in range(6):
         shutil.rmtree(ckptrun.folder / "checkpoints", ignore_errors=True)
         options = ("--rehearse", f"{seconds:.1f}s", "--margin", margin, "--checkpoint", checkpoint)
         done = ckptrun.run(*options, sys.executable, "train.py")
@@ -52,7 +52,7 @@ def rehearse_guide(ckptrun: Ckptrun, program: str, checkpoint: str, seconds: flo
         if "before the ask" in found["heard"]:
             seconds *= 0.6
         elif found["saved"].startswith("no, no new checkpoint") or is_too_short(found["resumed"], checkpoint):
-            seconds *= 1.6
+            seconds *= 2
         else:
             assert done.returncode == 0, done.stderr
             return found

@@ -23,8 +23,8 @@ def begun_and_ended(text: str) -> tuple[list[int], list[int]]:
 
 def test_a_thread_that_saves_while_the_training_goes_on(ckptrun: Ckptrun) -> None:
     """It cannot be told, and its saves pause with the file open: it is stopped between two of them, never within one."""
-    options = ("--time-limit", "12s", "--checkpoint", "ck", "--max-links", "12")
-    done = ckptrun.run(*options, "--", sys.executable, SAVER, "ck", "110", "thread", code=0)
+    options = ("--time-limit", "16s", "--checkpoint", "ck", "--max-links", "12")
+    done = ckptrun.run(*options, "--", sys.executable, SAVER, "ck", "160", "thread", code=0)
     begun, ended = begun_and_ended(done.stdout)
     assert begun == ended
     starts = [int(step) for step in re.findall(r"^from (\d+)$", done.stdout, re.MULTILINE)]

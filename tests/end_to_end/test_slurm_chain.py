@@ -129,11 +129,11 @@ def test_requeue_instead_of_a_new_job(jobs: Jobs) -> None:
 def test_jobs_that_are_asked_by_file(jobs: Jobs) -> None:
     """A training that catches no signal and imports ckptrun, without --checkpoint: jobs that go on as if it heard one."""
     jobs.provide(PROGRAMS / "api_counter.py")
-    command = f"exec ckptrun --time-limit 24s --margin 21s python {jobs.lab.home}/api_counter.py ck 100 0.1 --deaf"
+    command = f"exec ckptrun --time-limit 26s --margin 21s python {jobs.lab.home}/api_counter.py ck 140 0.1 --deaf"
     jobs.submit(jobs.script(command))
     outcomes = jobs.until_over()
     assert outcomes == ["continued"] * (len(outcomes) - 1) + ["complete"]
     assert len(outcomes) >= 3
-    assert jobs.steps() == list(range(1, 101))
+    assert jobs.steps() == list(range(1, 141))
     asked = jobs.events("asked")
     assert len(asked) >= len(outcomes) - 1 and all(event["by_file"] and event["delivered"] == [] for event in asked)
