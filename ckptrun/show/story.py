@@ -77,7 +77,7 @@ def next_up(chain: SeenChain, now: float) -> list[str]:
 
 def _will_be_asked(chain: SeenChain, last: SeenLink, ask_at: float, now: float) -> str:
     assert chain.life is not None
-    margin = f", {durations.show(last.margin_s)} before its end" if last.margin_s is not None else ""
+    margin = f", {durations.show(last.margin_s)} before the link's end" if last.margin_s is not None else ""
     if ask_at <= now:
         text = "Its checkpoint time has come"
     else:
