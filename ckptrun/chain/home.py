@@ -68,7 +68,7 @@ def state_home() -> str:
             return path
         tried.append(f"{path} ({error})")
     raise StateUnusable(
-        f"no folder for the record of the chain can be written: {', '.join(tried)}. Set CKPTRUN_HOME to a folder that is yours"
+        f"no folder for the record of the chain can be used: {', '.join(tried)}. Set CKPTRUN_HOME to a folder that is yours"
     )
 
 
@@ -85,6 +85,8 @@ def rehearsal_home(home: str) -> str:
 
 def _usable(path: str) -> str | None:
     """Make the folder and its first level; return None, or why it cannot be used."""
+    if len(path.splitlines()) > 1:  # the next job is found in squeue's lines by its script's path: it would count as lost
+        return "its name holds a line break"
     try:
         for folder in (path, os.path.join(path, "chains"), os.path.join(path, "paths"), os.path.join(path, "commands")):
             os.makedirs(folder, mode=0o700, exist_ok=True)

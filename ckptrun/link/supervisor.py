@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from ckptrun.link.target import Audience, Target
 
 REPLACED_EVERY_S = 10.0
-# The end time of a job is read again twice an hour, and shortly before the ask.
-END_TIME_EVERY_S = 1800.0
+# The end time of a job and the service windows ahead are read again once an hour, two questions, and shortly before the ask.
+END_TIME_EVERY_S = 3600.0
 BEFORE_ASKING_S = 5.0
 COPY_EVERY_S = 600.0
 # Others fill the disk, too.
@@ -133,7 +133,7 @@ class Supervisor:
         return self._end()
 
     def _plan_reading(self, now: float) -> None:
-        """Set when the end time is read next: in half an hour, and once shortly before the ask."""
+        """Set when the end time is read next: in an hour, and once shortly before the ask."""
         self._end_time_at = float("inf")
         if self._desk is None or self._policy.times is None:
             return

@@ -82,7 +82,7 @@ def next_up(chain: SeenChain, now: float) -> list[str]:
 
 def _will_be_asked(chain: SeenChain, last: SeenLink, ask_at: float, now: float) -> str:
     assert chain.life is not None
-    end = "a service window begins" if last.window_at is not None else "its end"
+    end = "a service window begins" if last.window_at is not None else "the link's end"
     margin = f", {durations.show(last.margin_s)} before {end}" if last.margin_s is not None else ""
     if ask_at <= now:
         text = "Its checkpoint time has come"

@@ -83,6 +83,14 @@ def test_no_usable_state_folder(ckptrun: Ckptrun) -> None:
     assert done.stdout == ""
 
 
+def test_a_state_folder_with_a_line_break_is_refused(ckptrun: Ckptrun) -> None:
+    """Its successor would not be found in the queue's lines, be taken for lost, and be submitted again."""
+    for name in ("a\nb", "a\u2028b"):
+        ckptrun.environment["CKPTRUN_HOME"] = str(ckptrun.folder / name)
+        assert "its name holds a line break" in ckptrun.run("true", code=125).stderr
+        assert not (ckptrun.folder / name).exists()
+
+
 def test_a_second_live_chain_on_the_same_checkpoints_is_refused(ckptrun: Ckptrun) -> None:
     """125 with the chain that has them; after its end the path is taken over, and that is said."""
     counter = [sys.executable, str(CHILDREN / "counter.py"), "ck", "1000", "0.1"]
