@@ -131,7 +131,7 @@ def test_one_that_never_hears_and_never_saves(ckptrun: Ckptrun) -> None:
 
 def test_one_that_cannot_be_told(ckptrun: Ckptrun) -> None:
     """It ignores every signal and saves by itself: stopped after a save, which is as good."""
-    found = rehearse(ckptrun, 0, *COUNTER, "1000", "0.4", "--ignore", margin="2s")
+    found = rehearse(ckptrun, 0, *COUNTER, "1000", "0.4", "--ignore", margin="6s")
     assert found["heard"].startswith("not needed, it cannot be told")
     assert re.match(r"yes, ck/step-\d+\.json \(whole, \d+ B\), its last save, .* before it was stopped$", found["saved"])
 
