@@ -201,7 +201,7 @@ MUTATIONS = (
     Mutation(
         "a start takes the turn behind the one it was judged by",
         _without("the turn behind the one judged by"),
-        _only(Ill.LATE, Ill.CRASH),
+        _only(Ill.LATE, Ill.LOST_NODE),
         must.ONE_TRAINING,
     ),
     Mutation("who finds his turn taken is judged again", _without("judged again"), _only(Ill.STALE), must.GOES_ON),
