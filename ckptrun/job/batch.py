@@ -40,7 +40,7 @@ from ckptrun.slurm.parse import JobRecord, Settings, Window
 from ckptrun.words import Course, Outcome, Reason, Status
 
 # How long a signal of Slurm's may be behind the end of a training that heard its own (steps hear before the batch shell).
-SIGNAL_BEHIND_S, SIGNAL_BEHIND_SUCCESS_S = 2.0, 0.25
+SIGNAL_BEHIND_S, SIGNAL_BEHIND_SUCCESS_S = 2.0, 1.0
 SILENT_S = 20.0
 TOO_LATE = Reason(Course.GO_ON, "it waited for the end of the last start until its checkpoint time", taken_away=True)
 _WITHOUT_EXEC = (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -35,3 +37,18 @@ def bubblewrap() -> str:
             pytest.fail(f"bwrap is required here: {why_not}")
         pytest.skip(f"no bwrap: {why_not}")
     return path_of("bwrap")
+
+
+def each_saved_once(said: str, text: str, first: int) -> list[int]:
+    """Return what is wrong with the epochs that a program of the guide speaks of just before it saves each: nothing, at best.
+
+    From the first one on, in order, to the last; none twice, but one whose save had not begun when the link was stopped: then the
+    next link goes on from the one before it. `said` is the program's line, `text` has ckptrun's lines, too.
+    """
+    epochs = [int(number) for number in re.findall(said, text)]
+    resumed = {int(number) for number in re.findall(r"resuming from checkpoints/(\d+)\.", text)}
+    once = list(dict.fromkeys(epochs))
+    twice = [epoch for epoch, again in itertools.pairwise(epochs) if epoch == again]
+    if once != list(range(first, first + len(once))) or len(epochs) != len(once) + len(twice):
+        return epochs
+    return [epoch for epoch in twice if epoch - 1 not in resumed or epoch in resumed]

@@ -10,6 +10,7 @@ import pytest
 
 from tests.end_to_end.harness import CHILDREN, PROGRAMS, Ckptrun
 from tests.end_to_end.jobs import Jobs
+from tests.end_to_end.limits import TRIES, Seconds
 
 SHORT = ("--rehearse", "4s", "--margin", "4s")
 COUNTER = (sys.executable, str(CHILDREN / "counter.py"), "ck")
@@ -39,24 +40,24 @@ def rehearse(ckptrun: Ckptrun, code: int, *words: str, margin: str = "10s") -> d
 def rehearse_guide(ckptrun: Ckptrun, program: str, checkpoint: str, seconds: float, margin: str) -> dict[str, str]:
     """Rehearse a program of the guide; return the answers, all good.
 
-    How fast a framework starts and trains here, beside the other tests, is not known: the time grows where the program did not come
-    to a save, and shrinks where it was over before.
+    The time grows where the program did not come to a save, and shrinks where it was over before.
     """
     shutil.copy(PROGRAMS / program, ckptrun.folder / "train.py")
     found: dict[str, str] = {}
-    for _ in range(6):
+    time = Seconds(seconds)
+    for _ in range(TRIES):
         shutil.rmtree(ckptrun.folder / "checkpoints", ignore_errors=True)
-        options = ("--rehearse", f"{seconds:.1f}s", "--margin", margin, "--checkpoint", checkpoint)
+        options = ("--rehearse", f"{time.now:.1f}s", "--margin", margin, "--checkpoint", checkpoint)
         done = ckptrun.run(*options, sys.executable, "train.py")
         found = answers(done.stderr)
         if "before the ask" in found["heard"]:
-            seconds *= 0.6
+            time.was_too_long()
         elif found["saved"].startswith("no, no new checkpoint") or is_too_short(found["resumed"], checkpoint):
-            seconds *= 2
+            time.was_too_short()
         else:
             assert done.returncode == 0, done.stderr
             return found
-    raise AssertionError(f"no time fits: {found} at last, and next would be {seconds} s")
+    raise AssertionError(f"no time fits: {found} at last, and next would be {time.now} s")
 
 
 def is_too_short(resumed: str, checkpoint: str) -> bool:

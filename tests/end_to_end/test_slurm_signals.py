@@ -10,9 +10,9 @@ from tests.end_to_end.jobs import Jobs
 LONG = "--time-limit 4m"
 
 
-def start(jobs: Jobs, *, execute: str = "exec ", options: str = LONG) -> str:
+def start(jobs: Jobs, *, execute: str = "exec ", options: str = LONG, sbatch: tuple[str, ...] = ()) -> str:
     """Submit a job that counts without an end, and wait until it has counted to 5; what follows it counts a little further."""
-    job = jobs.submit(jobs.script(jobs.counter_to_goal("--hear USR1", options=options, execute=execute)))
+    job = jobs.submit(*sbatch, jobs.script(jobs.counter_to_goal("--hear USR1", options=options, execute=execute)))
     jobs.until_line(r"^step 5$")
     jobs.goal_is_near()
     return job

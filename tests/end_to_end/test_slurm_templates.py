@@ -14,6 +14,7 @@ import pytest
 from ckptrun.templates.render import job_script
 from tests.checkpoints.foreign import PACKAGES
 from tests.end_to_end.jobs import Jobs
+from tests.end_to_end.limits import TRIES, Seconds
 from tests.end_to_end.programs import bubblewrap
 from tests.templates.test_templates import HOSTILE
 from tests.templates.variants import variants
@@ -146,26 +147,31 @@ def finished(name: str, steps: int, *start: str, **variables: str) -> str:
 def chain(jobs: Jobs, name: str, steps: int, limit_s: float, *settings: str, least: int = 3, **variables: str) -> Jobs:
     """Write a template, submit it as it was written, and return its chain: one that needed `least` jobs or more.
 
-    How fast a framework starts and trains here, beside the other tests, is not known: the limit shrinks until the training needs so
-    many jobs, and grows where jobs are too short: six of them are not enough, or they are asked before the framework is loaded.
+    The limit shrinks until the training needs so many jobs, and grows where jobs are too short: six of them are not enough, or they
+    are asked before the framework is loaded.
     """
     outcomes: list[str] = []
-    for attempt in range(6):
+    limit = Seconds(limit_s)
+    for attempt in range(TRIES):
         tried = Jobs(jobs.lab, f"{jobs.folder.name}/try-{attempt}")
         given = [f"args=--steps {steps}", "time=5m", "cpus=1", "mem=4G", *settings]
         tried.run("ckptrun", "template", "new", name, *(word for one in given for word in ("--set", one)))
-        own = {"CKPTRUN_OPTIONS": f"--time-limit {limit_s:.1f}s --max-links 6", "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1"}
+        own = {
+            "CKPTRUN_OPTIONS": f"--time-limit {limit.now:.1f}s --max-links 6",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "OMP_NUM_THREADS": "1",
+        }
         own |= variables | {"PATH": f"{jobs.folder}/bin:{tried.environment['PATH']}"}
         tried.run("sbatch", "job.sh", env=tried.environment | own)
         outcomes = tried.until_over(limit_s=400)
         if outcomes[-1] in ("stopped", "failed"):
-            limit_s *= 1.6
+            limit.was_too_short()
         elif len(outcomes) >= least:
             assert outcomes == ["continued"] * (len(outcomes) - 1) + ["complete"], tried.story()
             return tried
         else:
-            limit_s *= 0.75
-    raise AssertionError(f"never {least} jobs: {outcomes} at last, and next would be a limit of {limit_s} s")
+            limit.was_too_long()
+    raise AssertionError(f"never {least} jobs: {outcomes} at last, and next would be a limit of {limit.now} s")
 
 
 def each_further(starts: list[int]) -> bool:
@@ -258,7 +264,7 @@ def over(jobs: Jobs) -> list[str]:
 @pytest.mark.framework(1)
 def test_pytorch(jobs: Jobs) -> None:
     """Model, optimizer, schedule, random numbers and data order: the same loss to the last digit."""
-    same_end(chain(jobs, "pytorch", 900, 11.0), finished("pytorch", 900))
+    same_end(chain(jobs, "pytorch", 2000, 11.0), finished("pytorch", 2000))
 
 
 @pytest.mark.framework(1)
