@@ -384,7 +384,8 @@ class BatchLink(JobDesk):
         state = ran.ended.state
         end = ran.end
         unknown = state.reason is not None and state.reason.course is Course.UNKNOWN
-        if not state.told and not unknown and not self._interlude.termed:
+        told = state.told or state.heard_itself
+        if not told and not unknown and not self._interlude.termed:
             self._wait_for_a_signal_behind(end)
         if self._interlude.termed or (unknown and end.asked in (None, Course.UNKNOWN)):
             self._interlude.late = [number for number in self._interlude.late if number != TERM]
@@ -393,15 +394,15 @@ class BatchLink(JobDesk):
             found = self._meaning(record)
             self._note_reason(found)
             return ran._replace(end=asked_for(end, found, ours=end.ours or end.status.signal is not None))
-        if state.told or unknown:
+        if told or unknown:
             return ran
-        told = reason.of_unasked_end(self._ask_now(), self._record.restarts)
-        if told is None and (USR1 in self._interlude.late or USR2 in self._interlude.late):
-            told = Reason(Course.GO_ON, "a signal arrived: save and go on")
-        if told is None:
+        by = reason.of_unasked_end(self._ask_now(), self._record.restarts)
+        if by is None and (USR1 in self._interlude.late or USR2 in self._interlude.late):
+            by = Reason(Course.GO_ON, "a signal arrived: save and go on")
+        if by is None:
             return ran
         number = end.status.signal if end.status.signal is not None else (end.status.code or 0) - 128
-        return ran._replace(end=asked_for(end, told, ours=number in (TERM, USR1, USR2, 9)))
+        return ran._replace(end=asked_for(end, by, ours=number in (TERM, USR1, USR2, 9)))
 
     def _wait_for_a_signal_behind(self, end: End) -> None:
         seconds = SIGNAL_BEHIND_SUCCESS_S if end.status.code == 0 else SIGNAL_BEHIND_S

@@ -18,7 +18,7 @@ from ckptrun.chain.home import ChainFolder
 from ckptrun.chain.liveness import me, process_started
 from ckptrun.chain.model import ChainSoFar, so_far
 from ckptrun.chain.turns import PreparedTurn, Turns
-from ckptrun.early import CHLD, TERM, Handlers
+from ckptrun.early import CHLD, TERM, USR1, USR2, Handlers
 from ckptrun.errors import CkptrunError, Stranded, TurnTaken
 from ckptrun.link import child, messages, process_tree
 from ckptrun.link import supervision as core
@@ -302,8 +302,8 @@ class OneLink:
             stop_file=plan.stop_file is not None and os.path.exists(plan.stop_file),
             replaced=state.replaced or self.is_replaced(),
         )
-        ours = state.our_end is not None or number in ended.signals
-        return asked_for(end, state.reason, ours=ours) if state.reason and state.told else end
+        ours = state.our_end is not None or number in ended.signals or (state.heard_itself and number in (USR1, USR2))
+        return asked_for(end, state.reason, ours=ours) if state.reason and (state.told or state.heard_itself) else end
 
     def decide(self, end: End) -> Decision:
         """Return what the end of the training means for the chain."""

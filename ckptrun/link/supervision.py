@@ -77,6 +77,8 @@ STANDS_S = 1.0
 # By then it is decided whether a save was the last.
 SETTLED_S = 2.0
 REPLACED_KILL_AFTER_S = 2.0
+# A training that is over so soon after a signal to save reached us, and before it was passed on, has heard it from who sent it.
+HEARD_ITSELF_S = 2.0
 # How long a save that was asked for is watched closely, and how often after that: a training may take its time to begin with it.
 CLOSELY_FOR_S = 30.0
 WHILE_IT_TAKES_ITS_TIME_S = 1.0
@@ -120,6 +122,8 @@ class State(NamedTuple):
     replaced: bool = False
     handed_over: bool = False
     status: Status | None = None
+    signalled_at: float | None = None
+    heard_itself: bool = False
 
     @property
     def told(self) -> bool:
@@ -230,7 +234,9 @@ def _never_started(policy: Policy, state: State, event: Event) -> Next:
 
 def _ended(policy: Policy, state: State, event: Event) -> Next:
     assert isinstance(event, ChildExited)
-    state = state._replace(status=event.status)
+    # Who sent a signal to us may have sent it to the training, too: `scancel --full`, or `kill` of a process group.
+    just_now = state.signalled_at is not None and event.at - state.signalled_at < HEARD_ITSELF_S
+    state = state._replace(status=event.status, heard_itself=just_now and not state.told)
     if not event.left:
         return _close(policy, state, event.sight, event.at)
     return (state if event.sight is None else _take_sight(state, event.sight)), ()
@@ -273,7 +279,8 @@ def _signal_while_running(policy: Policy, state: State, event: Event) -> Next:
         return asked._replace(next_candidate_at=None), (SignalTraining(reason, pass_on=INT),)
     if reason.course is Course.UNKNOWN:
         return _last_seconds(policy, state._replace(reason=reason, by_time=False), event.at), (NoteTerm(), Listen(), Inquire())
-    return _hurry(policy, state._replace(reason=reason, by_time=False), event.at), (Listen(),)
+    state = state._replace(reason=reason, by_time=False, signalled_at=event.at if reason.course is Course.GO_ON else None)
+    return _hurry(policy, state, event.at), (Listen(),)
 
 
 def _signal_after_ask(policy: Policy, state: State, event: Event) -> Next:

@@ -23,6 +23,11 @@ T = TypeVar("T")
 CLOSED = "until [ -e opened ]; do sleep 0.1; done\n"
 
 
+def _in_order(log: Path) -> tuple[str, bool, str]:
+    """Return what sorts a job's logs: those of earlier attempts come before the one that it writes."""
+    return log.name.partition(".attempt")[0], log.suffix == ".out", log.name
+
+
 class Jobs:
     """One user's work on the lab: `folder` is where he submits from, `state` his ledger."""
 
@@ -202,7 +207,7 @@ class Jobs:
         """Return what all jobs have printed, in the order of their ids."""
         while True:
             # What an earlier attempt of a requeued job printed stands in a file of its own.
-            paths = sorted(self.folder.glob("*.out*"), key=lambda path: (path.name.partition(".attempt")[0], path.suffix == ".out"))
+            paths = sorted(self.folder.glob("*.out*"), key=_in_order)
             try:
                 return "".join(path.read_text(errors="replace") for path in paths)
             except FileNotFoundError:  # it was given that other name in this moment

@@ -23,7 +23,7 @@ def test_a_signal_that_a_person_sends_saves_and_goes_on(jobs: Jobs, words: tuple
     """`scancel` with a signal is no cancel: the training saves, a new job goes on, the first is COMPLETED."""
     job = start(jobs)
     jobs.run("scancel", *words, job)
-    assert jobs.until_over() == ["continued", "complete"]
+    assert jobs.until_over() == ["continued", "complete"], jobs.story()
     assert jobs.each_counted_once(), jobs.steps()
     assert [jobs.state_of(one) for one in jobs.jobs()] == ["COMPLETED", "COMPLETED"]
 

@@ -208,6 +208,15 @@ def test_what_a_signal_means(number: int, course: Course) -> None:
     assert state.reason is not None and state.reason.course is course
 
 
+@pytest.mark.parametrize(("ended_at", "itself"), [(10.05, True), (13.0, False)])
+def test_a_training_that_heard_the_signal_itself(ended_at: float, itself: bool) -> None:
+    """Over before we could pass it on: asked by who signalled us both. One that runs on has ended by itself."""
+    exited = events.ChildExited(ended_at, Status(0, None), False, None)
+    state, actions = history(policy(), START, events.SignalReceived(10.0, USR1), exited)
+    assert state.heard_itself is itself and not state.told
+    assert "SignalTraining" not in kinds(actions)
+
+
 def test_ctrl_c_is_itself_the_ask_and_a_second_one_ends_at_once() -> None:
     """From a terminal nothing is sent (the training has it); without one INT is passed on once; a second ends all."""
     _, shared = history(policy(None), START, events.SignalReceived(5.0, INT, shared=True))
