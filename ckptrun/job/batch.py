@@ -314,7 +314,7 @@ class BatchLink(JobDesk):
         def told(record: JobRecord | None) -> None:
             if record is None:
                 return
-            if not protocol.is_ours(record, self._record.restarts, self._here.node):
+            if not protocol.is_ours(record, self._record.restarts, self._handing.script_node):
                 lost()
                 return
             self._errands.begin(foresight.window_ahead(record, time.time()), self._window_found)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from ckptrun.chain.links import LinkFiles
-from ckptrun.job import handover
+from ckptrun.job import handover, protocol
 from ckptrun.job.handover import Moved, Office
 from ckptrun.job.protocol import Handed, Result
 from ckptrun.job.same_job import SameJob
@@ -35,6 +35,7 @@ class Handing:
         self._here, self._record, self._link, self._same = here, record, link, same
         self._settings, self._errands = settings, errands
         self.files = files
+        self.script_node = protocol.script_node(record, here.node, in_step=here.step is not None)
         self.turn = 0
         self.begun = False
         self.result: Result | None = None
@@ -68,7 +69,7 @@ class Handing:
         return Office(
             self._here.job,
             self._record.restarts,
-            self._here.node,
+            self.script_node,
             self.files,
             self._same.same,
             self._same.environment,

@@ -311,13 +311,18 @@ class Result(NamedTuple):
 
 
 def is_ours(record: JobRecord | None, restart: int, node: str) -> bool:
-    """Return whether a job is still the one that we run in, on this node. `record` is None where the controller knows of none."""
+    """Return whether a job is still the one that we run in, its script on this node. `record` is None where it is not known."""
     return record is not None and record.at_work and record.restarts == restart and runs_on(record, node)
 
 
 def runs_on(record: JobRecord, node: str) -> bool:
     """Return whether a job's script runs on this node. A controller that has forgotten a start begins it again on another."""
     return record.fields.get("BatchHost", node) == node
+
+
+def script_node(record: JobRecord, node: str, *, in_step: bool) -> str:
+    """Return the node on which this start's script runs: ours, or, where a task of a step leads, the one that the job began on."""
+    return record.fields.get("BatchHost", node) if in_step else node
 
 
 def may_go_on(record: JobRecord | None, restart: int, node: str) -> bool:

@@ -153,6 +153,17 @@ def test_six_tasks_that_are_all_ckptrun(jobs: Jobs) -> None:
     assert words.count("['--again']") == len(words) - words.count("[]") >= 6, "and each later one that came to say so has it"
 
 
+def test_the_leader_stands_on_another_node_than_the_script(jobs: Jobs) -> None:
+    """A task on the second node leads: the job is its own as long as the script runs where it ran when it began."""
+    where = "srun --nodes=1 --ntasks=1 --relative=1"
+    command = f"{where} ckptrun --checkpoint ck-0 --time-limit 34s --margin 26s {ranked('SLURM_PROCID', 20, 1.0)}"
+    jobs.submit(jobs.script(command, *TWO_NODES))
+    complete(jobs, 2)
+    assert jobs.steps() == list(range(1, 21))
+    hosts = {one: jobs.run("sacct", "-n", "-P", "-j", f"{one}.batch", "-o", "NodeList").strip() for one in jobs.jobs()}
+    assert all(event["node"] != hosts[event["job"]] for event in jobs.events("started"))
+
+
 def test_the_worst_status_of_a_step_counts(jobs: Jobs) -> None:
     """One of three tasks fails: the chain has failed with its status, after the others have ended."""
     training = f"sh -c '{ranked('SLURM_PROCID', 3, 0.2)}; test $SLURM_PROCID != 2 || exit 7'"

@@ -102,6 +102,12 @@ def test_a_job_that_is_being_cancelled_is_ours_and_has_no_future() -> None:
     assert not protocol.is_ours(record("RUNNING", restarts=1), 0, "n2") and not protocol.is_ours(None, 0, "n2")
 
 
+def test_a_leader_among_the_tasks_of_a_step_may_stand_on_another_node() -> None:
+    """Its job's script runs where it ran when it began; a batch shell's runs where that stands."""
+    assert protocol.script_node(record("RUNNING"), "n1", in_step=True) == "n2"
+    assert protocol.script_node(record("RUNNING"), "n1", in_step=False) == "n1"
+
+
 def test_a_job_that_runs_on_another_node_is_not_ours() -> None:
     """A controller that has forgotten a start begins the job again elsewhere: the first run hands nothing over any more."""
     assert protocol.is_ours(record("RUNNING"), 0, "n2") and not protocol.is_ours(record("RUNNING"), 0, "n1")
