@@ -51,4 +51,4 @@ def each_saved_once(said: str, text: str, first: int) -> list[int]:
     twice = [epoch for epoch, again in itertools.pairwise(epochs) if epoch == again]
     if once != list(range(first, first + len(once))) or len(epochs) != len(once) + len(twice):
         return epochs
-    return [epoch for epoch in twice if epoch - 1 not in resumed or epoch in resumed]
+    return [epoch for epoch in twice if epoch - 1 not in resumed]

@@ -270,8 +270,8 @@ def test_pytorch(jobs: Jobs) -> None:
 @pytest.mark.framework(1)
 def test_pytorch_ddp(jobs: Jobs) -> None:
     """Two processes below torchrun, both told: they stop at the same step, and go on from it."""
-    alone = finished("pytorch-ddp", 600, *TORCHRUN, "--standalone", "--nproc-per-node=2")
-    same_end(chain(jobs, "pytorch-ddp", 600, 14.0), alone)
+    alone = finished("pytorch-ddp", 1500, *TORCHRUN, "--standalone", "--nproc-per-node=2")
+    same_end(chain(jobs, "pytorch-ddp", 1500, 14.0), alone)
 
 
 @pytest.mark.framework(2)
