@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.cluster.configuration import ACCOUNTING, NODES
 
@@ -98,9 +99,9 @@ class _Daemon:
         self.name = name
         self._lines: list[str] = []
         self._changed = threading.Condition()
-        self._process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-        )
+        pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        # Where it stands is where a core file of it would lie.
+        self._process = subprocess.Popen(words, cwd=log.parent, text=True, errors="replace", **pipes)
         threading.Thread(target=self._copy, args=(log,), daemon=True).start()
 
     def _copy(self, log: Path) -> None:
