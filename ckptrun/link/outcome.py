@@ -67,7 +67,8 @@ def decide(end: End, plan: Plan, so_far: ChainSoFar) -> Decision:
         return Decision(Outcome.REPLACED, False, UNFINISHED_EXIT, "another start has taken over this chain")
     if end.done:
         code = 0 if end.ours else end.status.exit_code  # a status that is our signal's says nothing of the training
-        return Decision(Outcome.COMPLETE, False, code, "the training said that it is done")
+        after = f", and then ended with {describe(end.status)}" if code else ""
+        return Decision(Outcome.COMPLETE, False, code, f"the training said that it is done{after}")
     if end.asked in (Course.CANCEL, Course.STOP):
         return _ended_by_a_person(end)
     if end.asked is Course.UNKNOWN:

@@ -27,7 +27,7 @@ def api_counter(steps: int, seconds: float, *words: str) -> list[str]:
     return [sys.executable, API_COUNTER, "ck", str(steps), str(seconds), *words]
 
 
-def check_asked_by_file(ckptrun: Ckptrun, output: str, steps: int) -> None:
+def check_asked_by_file(ckptrun: Ckptrun, output: str, steps: int, code: int = 0) -> None:
     """Each link was asked by the file alone, in time; each step was run once; the last one said that it was done."""
     assert steps_of(output) == list(range(1, steps + 1))
     starts, asked = ckptrun.events("started"), ckptrun.events("asked")
@@ -42,7 +42,8 @@ def check_asked_by_file(ckptrun: Ckptrun, output: str, steps: int) -> None:
     # A second between two looks and a step of 0.1 s. A busy machine may add to each, but not to all.
     assert min(delays) < 2.5, delays
     assert not ckptrun.events("terminated")
-    assert ckptrun.events("ended")[-1]["reason"] == "the training said that it is done"
+    after = ", and then ended with exit code 3" if code else ""
+    assert ckptrun.events("ended")[-1]["reason"] == f"the training said that it is done{after}"
 
 
 @pytest.mark.parametrize("words", [("--deaf",), ()], ids=["catches nothing", "catches INT as every Python does"])
@@ -53,7 +54,7 @@ def test_one_that_catches_no_signal_is_asked_by_file(ckptrun: Ckptrun, words: tu
     """
     command = api_counter(140, 0.1, "--exit", "3", *words)
     done = ckptrun.run(*SHORT, "--checkpoint", "ck", "--", *command, code=3)
-    check_asked_by_file(ckptrun, done.stdout, 140)
+    check_asked_by_file(ckptrun, done.stdout, 140, code=3)
     assert "by file (it looks for it)" in done.stderr
 
 

@@ -73,6 +73,14 @@ def test_could_not_save_twice_is_failed() -> None:
     assert "could not save" in decision.why
 
 
+def test_a_crash_after_done_is_said() -> None:
+    """Complete all the same, and nobody is left to believe that all went well; a signal of ours is no crash."""
+    assert decide(end(OK, done=True), PLAN, FRESH).why == "the training said that it is done"
+    assert decide(end(BAD, done=True), PLAN, FRESH).why == "the training said that it is done, and then ended with exit code 3"
+    assert decide(end(Status(None, 9), done=True), PLAN, FRESH).why.endswith("ended with signal 9")
+    assert decide(end(Status(None, 15), GO, done=True, ours=True), PLAN, FRESH).why == "the training said that it is done"
+
+
 def test_continued_exit_is_used_only_when_the_chain_goes_on() -> None:
     """`--continued-exit` tells a waiting script that the chain is not finished."""
     plan = NO_DONE_FILE._replace(continued_exit=99)
