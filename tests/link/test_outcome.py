@@ -112,6 +112,19 @@ def test_bounds_stop_the_chain_and_say_which(known: ChainSoFar, ended: End, word
     assert word in decision.why
 
 
+def test_a_link_that_left_no_checkpoint_says_so() -> None:
+    """In its last line, before a second one is spent: --checkpoint names another folder, or what stands there does not count."""
+    lost = end(OK, GO, reached_ask=True, progress=False)
+    assert decide(lost, PLAN, FRESH).why.endswith("; no new checkpoint stands under --checkpoint")
+    assert decide(lost, PLAN, FRESH._replace(stalled=1)).why.endswith(
+        "without progress; no new checkpoint stands under --checkpoint"
+    )
+    stands = "--checkpoint"
+    assert stands not in decide(lost._replace(new_checkpoint=True), PLAN, FRESH).why
+    assert stands not in decide(lost._replace(reached_ask=False), PLAN, FRESH).why, "it was not asked yet"
+    assert stands not in decide(lost, Plan(("train",)), FRESH).why, "nobody has named a folder"
+
+
 def test_a_start_that_the_cluster_took_away_counts_for_a_bound_of_its_own() -> None:
     """Preempted at the last link, and early: neither the links nor short starts count it; after a hundred the chain stops."""
     taken = end(OK, GO)._replace(seconds=1.0, taken_away=True)
