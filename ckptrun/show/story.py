@@ -92,6 +92,8 @@ def _will_be_asked(chain: SeenChain, last: SeenLink, ask_at: float, now: float) 
         return f"{text}."
     if chain.life.next_job is not None:
         return f"{text}; link {last.number + 1} waits behind it as job {chain.life.next_job}."
+    if chain.counted >= chain.bound:
+        return f"{text}; no other link follows, because --max-links is {chain.bound}."
     return f"{text}; then link {last.number + 1} follows{', submitted at that moment' if chain.in_jobs else ''}."
 
 
