@@ -25,7 +25,7 @@ from ckptrun.job.revival import OfChain, Resumed, Revival
 from ckptrun.job.succession import state_of
 from ckptrun.link import messages
 from ckptrun.link.errands import Pause, Procedure, carry_out
-from ckptrun.plan import changes
+from ckptrun.plan import changes, overridden
 from ckptrun.slurm import answers, commands, environment, fidelity, parse
 from ckptrun.slurm.answers import Answer
 from ckptrun.slurm.fidelity import Same
@@ -85,7 +85,7 @@ def _resume(folder: ChainFolder, wish: Wish) -> Procedure[tuple[str, ...]]:
         raise Refused(found.refused)
     if found.hasten:
         return (yield from _hasten(folder, found.hasten, wish))
-    order = _order(folder, found, wish)
+    order = _order(folder, found, wish, known)
     if wish.dry_run:
         cancelled = tuple(f"would cancel job {job}, which waits" for job in found.cancel)
         line = shlex.join(("sbatch", *order.options, order.files.script, *order.same.arguments))
@@ -153,13 +153,14 @@ class _Order(NamedTuple):
     differences: tuple[str, ...]
 
 
-def _order(folder: ChainFolder, found: Revival, wish: Wish) -> _Order:
+def _order(folder: ChainFolder, found: Revival, wish: Wish, turns: tuple[Turn, ...]) -> _Order:
     facts = folder.facts() or {}
+    so_far = overridden(facts.get("plan") or {}, (turn.facts for turn in turns))
     same = fidelity.from_json(facts["slurm"]["same"], str(facts.get("directory", "/")))
     first = parse.job_id(str(facts["slurm"].get("job")))
     options = (*same.options, *((f"--array={first.task}",) if first is not None and first.task is not None else ()))
     own = new_script.current(folder)
-    script, differences = own, changes(facts.get("plan") or {}, wish.options)
+    script, differences = own, changes(so_far, wish.options)
     if wish.script is not None:
         script = new_script.read(wish.script)
         differences += new_script.differences(own, script, wish.script, same.options)
