@@ -127,6 +127,35 @@ def test_save_now_and_go_on(ckptrun: Ckptrun) -> None:
     assert "nothing of chain c runs" in ckptrun.run("chain", "save", "c", code=125).stderr
 
 
+AHEAD = """
+import json, os, time, ckptrun
+ahead = os.fork() == 0  # two ranks that do not agree on the step: one of them writes
+run, step = ckptrun.current(), 0
+os.write(1, b"ready\\n")
+while step < 600 and not run.stop_requested:
+    time.sleep(0.05)
+    step += 1
+    if run.checkpoint_requested:
+        time.sleep(0 if ahead else 1)
+        name = "ck/ahead.json" if ahead else "ck/step-%d.json" % step
+        if not ahead:
+            with ckptrun.atomic_path(name) as path, open(path, "w") as file:
+                json.dump(step, file)
+        run.saved(name)
+"""
+
+
+def test_save_now_names_what_stands(ckptrun: Ckptrun) -> None:
+    """A process says that it saved what another one writes, under another name: the answer is the checkpoint that is there."""
+    running = ckptrun.start("--chain", "c", "--checkpoint", "ck", "--", sys.executable, "-c", AHEAD)
+    for _ in range(2):
+        running.until(r"^ready$")
+    found = re.match(r"saved (\S+), ", ckptrun.run("chain", "save", "c", code=0).stdout)
+    assert found is not None and found[1].startswith(f"{ckptrun.folder}/ck/step-") and Path(found[1]).exists()
+    ckptrun.run("chain", "stop", "c")
+    running.end()
+
+
 def test_save_now_is_followed_by_save_and_stop(ckptrun: Ckptrun) -> None:
     """A save in between, asked for by a person, changes nothing of the ask to save and stop."""
     running = ckptrun.start(
