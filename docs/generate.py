@@ -166,7 +166,7 @@ def manual() -> str:
     lines = [".TH CKPTRUN 1", ".SH NAME", "ckptrun \\- a training command that outlives its time limit", ".SH SYNOPSIS"]
     lines += [
         r"\fBckptrun\fR [\fIOPTIONS OF run\fR] [\-\-] \fICOMMAND\fR...",
-        ".br",
+        ".PP",
         r"\fBckptrun\fR \fISUBCOMMAND\fR [\fIARGS\fR]...",
     ]
     context = click.Context(app, info_name="ckptrun")
