@@ -78,7 +78,7 @@ def atomic_dir(name: str | os.PathLike[str]) -> AtomicFolder:
 
     As `atomic_path`, for a checkpoint of several files: all of them are synced before the folder is renamed. One that stands under
     that name is replaced in one step where the system can exchange two names, and removed after that; where it cannot, there is a
-    moment in which nothing stands under the name. Raises OSError as writing does.
+    moment in which nothing stands under the name. Raises OSError as writing does, and for the working directory or one above it.
     """
     return AtomicFolder(name)
 
@@ -322,8 +322,11 @@ class AtomicPath:
     __slots__ = ("_target", "_temporary")
 
     def __init__(self, name: str | os.PathLike[str]) -> None:
+        text = os.fsdecode(name)
+        if not text:  # it would mean the working directory
+            raise FileNotFoundError(2, "a checkpoint cannot have an empty name", text)
         # A link stays a link, as it does for `open`: what it points to is replaced.
-        self._target = os.path.realpath(os.fsdecode(name))
+        self._target = os.path.realpath(text)
         folder, base = os.path.split(self._target)
         stem, suffix = os.path.splitext(base)
         # The dot and `.tmp` say that this is no checkpoint yet; the suffix stays, because writers choose the format by it.
@@ -333,8 +336,14 @@ class AtomicPath:
         self._temporary = os.path.join(folder, f".{stem[:30]}.{os.urandom(4).hex()}.tmp{suffix}")
 
     def __enter__(self) -> str:
+        self._refuse()
         os.makedirs(os.path.dirname(self._target), exist_ok=True)
         return self._temporary
+
+    def _refuse(self) -> None:
+        """Raise OSError where what stands there must not be replaced: /dev/null would be an ordinary file, for everybody."""
+        if os.path.exists(self._target) and not os.path.isfile(self._target) and not os.path.isdir(self._target):
+            raise OSError(22, "neither a file nor a folder: a checkpoint would take its place", self._target)
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         try:
@@ -358,13 +367,26 @@ class AtomicFolder(AtomicPath):
     __slots__ = ()
 
     def __enter__(self) -> str:
+        self._refuse()
         os.makedirs(self._temporary)
         return self._temporary
+
+    def _refuse(self) -> None:
+        """Raise OSError also for the folder in which the training works, or one above it: what is replaced is removed."""
+        super()._refuse()
+        try:
+            here = os.path.join(os.getcwd(), "")
+        except OSError:  # it has been removed
+            return
+        if here.startswith(os.path.join(self._target, "")):
+            raise OSError(16, "the working directory, or a folder above it, cannot be replaced by a checkpoint", self._target)
 
     def _publish(self) -> None:
         if not os.listdir(self._temporary):
             raise FileNotFoundError(2, "nothing was written to the folder that atomic_dir gave", self._temporary)
         _sync_tree(self._temporary)
+        if os.path.isdir(self._target):
+            _keep_mode(self._target, self._temporary)
         if not self._rename() and not _exchange(self._temporary, self._target):
             self._swap()
         _sync_folder(os.path.dirname(self._target))
@@ -406,7 +428,7 @@ def _exchange(one: str, other: str) -> bool:
 
 
 def _keep_mode(old: str, new: str) -> None:
-    """Give the new file the mode that the old one has: who could read it, and who could not, stays so."""
+    """Give the new one the mode that the old one has: who could read it, and who could not, stays so."""
     try:
         os.chmod(new, os.stat(old).st_mode & 0o7777)
     except OSError:

@@ -11,6 +11,8 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from ckptrun import durations
+
 
 class Plan(NamedTuple):
     """One chain's options. Durations are seconds, paths are absolute, `signal` is `auto` or a name like `USR1`."""
@@ -61,6 +63,27 @@ def overridden(data: Mapping[str, Any], facts: Iterable[Mapping[str, Any]]) -> d
         if isinstance(options, dict):
             found |= options
     return found
+
+
+_OPTIONS = {"checkpoints": "checkpoint", "margin_s": "margin", "limit_s": "time-limit", "max_time_s": "max-time"}
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return what a person changes when going on with a chain, a line for each option, in the command line's words."""
+    changed = [name for name, value in after.items() if before.get(name) != value]
+    return [f"--{_option(name)}: {_shown(name, after[name])} instead of {_shown(name, before.get(name))}" for name in changed]
+
+
+def _option(name: str) -> str:
+    return _OPTIONS.get(name, name).replace("_", "-")
+
+
+def _shown(name: str, value: Any) -> str:
+    if value is None or value == []:
+        return "the default"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return durations.show(value) if name.endswith("_s") else str(value)
 
 
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh"})

@@ -164,7 +164,11 @@ def manual() -> str:
     from ckptrun.cli.app import app
 
     lines = [".TH CKPTRUN 1", ".SH NAME", "ckptrun \\- a training command that outlives its time limit", ".SH SYNOPSIS"]
-    lines += [r"\fBckptrun\fR [\fIOPTIONS\fR] [\-\-] \fICOMMAND\fR..."]
+    lines += [
+        r"\fBckptrun\fR [\fIOPTIONS OF run\fR] [\-\-] \fICOMMAND\fR...",
+        ".PP",
+        r"\fBckptrun\fR \fISUBCOMMAND\fR [\fIARGS\fR]...",
+    ]
     context = click.Context(app, info_name="ckptrun")
     for name in app.list_commands(context):
         command = app.get_command(context, name)

@@ -158,6 +158,52 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
         assert leftovers(tmp_path / "new") == []
 
 
+def test_a_folder_keeps_its_mode(tmp_path: Path) -> None:
+    """Who could read the old checkpoint, and who could not, stays so: a file's mode is no folder's."""
+    fill(tmp_path / "step-1", "old")
+    (tmp_path / "step-1").chmod(0o700)
+    fill(tmp_path / "step-1", "new")
+    assert stat.S_IMODE((tmp_path / "step-1").stat().st_mode) == 0o700
+    (tmp_path / "step-2").write_text("a file")
+    (tmp_path / "step-2").chmod(0o600)
+    fill(tmp_path / "step-2", "new")
+    assert contents(tmp_path / "step-2") == {"new"}, "it can be listed"
+
+
+@pytest.mark.parametrize("name", [".", "..", "../work", "link"])
+def test_the_working_directory_is_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A folder that is replaced is removed: not the one in which the training works, nor one above it, whatever it is called."""
+    (tmp_path / "work" / "data").mkdir(parents=True)
+    (tmp_path / "work" / "train.py").write_text("mine")
+    (tmp_path / "work" / "link").symlink_to(".")
+    monkeypatch.chdir(tmp_path / "work")
+    with pytest.raises(OSError, match="working directory"), ckptrun.atomic_dir(name) as path:
+        Path(path, "state.bin").write_text("new")
+    assert (tmp_path / "work" / "train.py").read_text() == "mine" and leftovers(tmp_path) == []
+    fill(Path("data"), "below it may be replaced")
+    monkeypatch.chdir(tmp_path)
+    fill(Path("wor"), "a name that begins like it is another")
+
+
+def test_a_name_that_was_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty name is what it is for `open`, before anything is written; nothing is left beside the working directory."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    for save in (ckptrun.atomic_path, ckptrun.atomic_dir):
+        with pytest.raises(FileNotFoundError, match="empty name"):
+            save("")
+    assert os.listdir(tmp_path) == ["work"]
+
+
+def test_a_device_stays_what_it_is(tmp_path: Path) -> None:
+    """Renamed over /dev/null a checkpoint would take its place, for all programs where the training is root."""
+    os.mkfifo(tmp_path / "pipe")
+    for save in (ckptrun.atomic_path, ckptrun.atomic_dir):
+        with pytest.raises(OSError, match="neither a file nor a folder"), save(tmp_path / "pipe"):
+            pytest.fail("refused before anything is written")
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode) and leftovers(tmp_path) == []
+
+
 def test_a_folder_without_exchange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the system cannot exchange two names the old folder is moved out of the way first."""
     monkeypatch.setattr(ckptrun, "_exchange", lambda one, other: False)

@@ -117,6 +117,14 @@ def test_the_rehearsal_runs(ckptrun: Ckptrun) -> None:
     assert found == answers(text) == answers((ROOT / "README.md").read_text())[:3]
 
 
+def comparable(log: str) -> str:
+    """Return a log without what differs from run to run: numbers, and what a busy machine says in other words."""
+    log = re.sub(r", saved [^)]*\)", ", saved)", log).replace(
+        "no further save fits before the time limit", "the time limit is near"
+    )
+    return re.sub(r"\d[\d.]*", "N", log)
+
+
 def test_the_tutorial_on_a_cluster_runs(jobs: Jobs) -> None:
     """The second tutorial's files and commands on a real Slurm, to the second link and to the end."""
     text = (ROOT / "docs" / "tutorial" / "first-job-chain.md").read_text()
@@ -132,8 +140,8 @@ def test_the_tutorial_on_a_cluster_runs(jobs: Jobs) -> None:
     assert steps == sorted(set(steps)) and steps[-1] == 80 and len(steps) > 80 - len(outcomes), steps
     shown = jobs.run(*shlex.split(show))
     assert "The chain is complete" in shown and jobs.jobs()[1] in shown
-    for line in ("is queued as job", "ended after", "resuming from checkpoints/step-"):
-        assert line in jobs.log() and line in text
+    log, quoted = comparable(jobs.log()), re.findall(r"^    (ckptrun: .*?)(?: \.\.\.)?$", text, re.MULTILINE)
+    assert len(quoted) == 4 and all(comparable(line) in log for line in quoted), log
 
 
 def test_the_tutorial_from_a_template_runs(jobs: Jobs) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckptrun.plan import Plan, from_json, overridden, resume_words, swallowed_by_shell, to_json
+from ckptrun.plan import Plan, changes, from_json, overridden, resume_words, swallowed_by_shell, to_json
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=())), min_size=1), st.booleans())
@@ -55,3 +55,24 @@ def test_what_persons_gave_when_they_went_on_holds() -> None:
     facts = [{"kind": "start"}, {"options": {"max_links": 9, "retries": 1}}, {"options": "torn"}, {"options": {"max_links": 12}}]
     assert overridden(own, facts) == {"command": ["x"], "max_links": 12, "margin_s": 5.0, "retries": 1}
     assert own["max_links"] == 3
+
+
+def test_what_changes_is_said_as_it_is_typed() -> None:
+    """The names and the forms of the command line: no field's name, no seconds, no None."""
+    before = to_json(Plan(("x",), checkpoints=("/a",), limit_s=60.0))
+    after = {
+        "limit_s": 7200.0,
+        "max_links": 40,
+        "margin_s": 600.0,
+        "checkpoints": ["/a", "/b c"],
+        "signal": "auto",
+        "again_exit": 85,
+    }
+    assert changes(before, after) == [
+        "--time-limit: 2 h instead of 60 s",
+        "--max-links: 40 instead of the default",
+        "--margin: 10 min instead of the default",
+        "--checkpoint: /a, /b c instead of /a",
+        "--again-exit: 85 instead of the default",
+    ]
+    assert changes({"max_links": 40}, {"max_links": None}) == ["--max-links: the default instead of 40"]

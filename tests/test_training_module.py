@@ -449,6 +449,7 @@ IN_3_8 = {
             "listdir",
             "rename",
             "fsync",
+            "getcwd",
             "getpid",
             "makedirs",
             "open",

@@ -8,6 +8,8 @@ from ckptrun.chain import jobs
 from ckptrun.chain.home import ChainFolder, chain_ids, open_chain, wanted_home
 from ckptrun.errors import UsageError
 
+_MOST_NAMED = 5
+
 
 def find_chain(name: str | None) -> ChainFolder:
     """Return the chain that a word names: its id, a job in it, or a unique prefix of its id.
@@ -27,7 +29,9 @@ def find_chain(name: str | None) -> ChainFolder:
     if len(matching) == 1:
         return ChainFolder(os.path.join(home, "chains", matching[0]))
     if matching:
-        raise UsageError(f"{name} begins the id of {len(matching)} chains: {', '.join(matching[:5])}. Write more of it")
+        more = ", ..." if len(matching) > _MOST_NAMED else ""
+        named = ", ".join(matching[:_MOST_NAMED]) + more
+        raise UsageError(f"'{name}' names {len(matching)} chains: {named}: say which")
     import difflib
 
     close = difflib.get_close_matches(name, ids, n=3, cutoff=0.4)
@@ -41,4 +45,7 @@ def _newest_here(home: str, ids: list[str]) -> ChainFolder:
         folder = ChainFolder(os.path.join(home, "chains", chain_id))
         if (folder.facts() or {}).get("directory") == here:
             return folder
-    raise UsageError(f"no chain was started in {here}. `ckptrun chain list` lists those of other directories")
+    raise UsageError(
+        f"no chain was started in {here}; a job that waits in the queue begins one when it starts. `ckptrun chain list` lists "
+        "those of other directories"
+    )

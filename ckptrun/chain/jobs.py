@@ -64,7 +64,8 @@ def all_of(home: str, job: str) -> list[str]:
         return []
     for cluster in clusters:
         for name in _names(os.path.join(home, "jobs", cluster)):
-            if name == job or name.startswith(f"{job}_"):
+            # Beside each job stand the turns of its steps, `<job>.step-...`: they are no jobs.
+            if name == job or re.fullmatch(rf"{re.escape(job)}_\d{{1,10}}", name):
                 entry = find(home, cluster, name)
                 if entry is not None:
                     found.append(entry.chain)

@@ -36,7 +36,7 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
-        with formatter.section("Commands"):
+        with formatter.section("Subcommands"):
             formatter.write_dl(list(SUBCOMMANDS.items()))
 
 
@@ -95,7 +95,13 @@ def _sbatch_command() -> click.Command:
     )
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
+@click.group(
+    cls=LazyGroup,
+    options_metavar="[OPTIONS OF run] [--]",
+    subcommand_metavar="COMMAND... | SUBCOMMAND [ARGS]...",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+)
 @click.version_option(__version__, message="ckptrun %(version)s")
 def app() -> None:
     """One word in front of a training command, and it runs longer than the time limit.

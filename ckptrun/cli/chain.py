@@ -77,7 +77,7 @@ def list_(everything: bool, states: tuple[str, ...], names: tuple[str, ...], age
         click.echo(f"and {found.hidden} older: `ckptrun chain list --all`")
 
 
-@chain.command("show")
+@chain.command("show", short_help="Show one chain: its links, why each ended, and what comes next.")
 @NAME
 @click.option("--link", "number", metavar="N", help="One link with its evidence; 3.2 is the second start of link 3.")
 @JSON
@@ -109,7 +109,7 @@ def _shown(one: OnDisk, seen: SeenChain, number: str | None) -> tuple[str, Any]:
     return "chain-link", as_json.link(link) | {"events": events, "turns": turns}
 
 
-@chain.command("log")
+@chain.command("log", short_help="Print the logs of all links, one after the other.")
 @NAME
 @click.option("--link", "number", metavar="N", help="Only this link's log.")
 @click.option("-f", "--follow", is_flag=True, help="Go on as the log grows, into the next link, to the chain's end.")
@@ -120,7 +120,7 @@ def log(name: str | None, number: str | None, follow: bool) -> None:
     logs.print_logs(inspect.find_chain(name), number, follow=follow, out=sys.stdout.buffer)
 
 
-@chain.command("watch")
+@chain.command("watch", short_help="Watch a chain on a live screen until it has ended.")
 @NAME
 def watch(name: str | None) -> int:
     """Watch a chain on a live screen until it has ended: its progress, the countdown to its checkpoint time, its last lines."""
@@ -136,7 +136,7 @@ def watch(name: str | None) -> int:
     return 0
 
 
-@chain.command("report")
+@chain.command("report", short_help="Write one chain as one HTML file that needs no network.")
 @NAME
 @click.option("-o", "--output", metavar="FILE", default="report.html", show_default=True, help="The file to write; - for stdout.")
 def report(name: str | None, output: str) -> None:
@@ -164,7 +164,7 @@ def report(name: str | None, output: str) -> None:
     click.echo(f"{output} shows chain {seen.id}")
 
 
-@chain.command("wait")
+@chain.command("wait", short_help="Wait until a chain has ended, and exit as it did.")
 @NAME
 def wait(name: str | None) -> int:
     """Wait until a chain has ended; exit as it did: with the training's status, or 75 where it is unfinished."""
@@ -175,7 +175,7 @@ def wait(name: str | None) -> int:
     return waiting.exit_code(ended)
 
 
-@chain.command("stop")
+@chain.command("stop", short_help="Let what runs save and end; no other link follows.")
 @NAME
 @click.option(
     "--now", "how", flag_value="now", help="Cancel it: the training is asked to save and has what Slurm's KillWait gives."
@@ -195,7 +195,11 @@ def stop(name: str | None, how: str) -> None:
     click.echo(f"chain {folder.id} is stopped; {stopping.to_go_on(folder)}")
 
 
-@chain.command("resume", context_settings={"ignore_unknown_options": True})
+@chain.command(
+    "resume",
+    short_help="Submit the next link of a chain that has ended unfinished.",
+    context_settings={"ignore_unknown_options": True},
+)
 @click.argument("words", metavar="[ID] [OPTIONS OF run]", nargs=-1, type=click.UNPROCESSED)
 @click.option("--all", "every", is_flag=True, help="Every chain that is stranded or lost, and no other.")
 @click.option("--script", metavar="FILE", help="Go on with this script instead of the chain's own, and say what differs.")

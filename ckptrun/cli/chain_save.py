@@ -35,7 +35,9 @@ def save(name: str | None, wait: str) -> None:
     except OSError as error:
         raise Stranded(f"the mailbox of chain {folder.id} cannot be written: {error.strerror}") from None
     if found.path is not None:
-        click.echo(f"saved {found.path}, {durations.show(found.after_s)} after the ask; the training goes on")
+        unseen = "" if found.stands else ", of which nothing is to be seen here"
+        then = "it was asked to stop since" if found.stops else "the training goes on"
+        click.echo(f"saved {found.path}{unseen}, {durations.show(found.after_s)} after the ask; {then}")
         return
     raise Stranded(_why_not(folder.id, found))
 

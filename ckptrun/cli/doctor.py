@@ -133,7 +133,11 @@ def _tell(path: str, text: str, found: tuple[Finding, ...], beside: str | None, 
         if one.advice:
             click.echo(f"    or: {one.advice}" if one.edits else f"    do: {one.advice}")
     errors = sum(one.severity is Severity.ERROR for one in found)
-    if beside is not None:
+    left = [f"line {one.line}" for one in found if one.severity is Severity.ERROR and not one.edits]
+    if beside is not None and left:
+        told = ", ".join(dict.fromkeys(left))
+        click.echo(f"{beside}: the corrected script, but for what only you can correct ({told} of {path}). Then: {submit}")
+    elif beside is not None:
         click.echo(f"{beside}: the corrected script. Submit it: {submit}")
     elif errors:
         hint = f"; `ckptrun doctor --fix {shlex.quote(path)}` writes a corrected copy" if any(one.edits for one in found) else ""

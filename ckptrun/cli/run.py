@@ -61,6 +61,8 @@ def _check_word(word: str, values: dict[str, Any]) -> None:
 
     close = difflib.get_close_matches(word, [*SUBCOMMANDS], n=1)
     hint = f"Did you mean `ckptrun {close[0]}`?" if close else "Is it installed, and is its folder on PATH?"
+    if word == "python" and child.find("python3"):
+        hint = "Here it is called python3"
     raise CommandNotFound(f"{word}: neither a subcommand nor a program. {hint}")
 
 

@@ -65,7 +65,7 @@ def _print_list(profiles: list[Site]) -> None:
         click.echo(f"{site.name:{width}}  {site.description}")
 
 
-@template.command()
+@template.command(short_help="Show the settings of a template and its job script.")
 @click.argument("name")
 @_SITE
 @_SET

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ckptrun.chain import claims, ready
@@ -25,6 +25,7 @@ from ckptrun.job.revival import OfChain, Resumed, Revival
 from ckptrun.job.succession import state_of
 from ckptrun.link import messages
 from ckptrun.link.errands import Pause, Procedure, carry_out
+from ckptrun.plan import changes, overridden
 from ckptrun.slurm import answers, commands, environment, fidelity, parse
 from ckptrun.slurm.answers import Answer
 from ckptrun.slurm.fidelity import Same
@@ -84,7 +85,7 @@ def _resume(folder: ChainFolder, wish: Wish) -> Procedure[tuple[str, ...]]:
         raise Refused(found.refused)
     if found.hasten:
         return (yield from _hasten(folder, found.hasten, wish))
-    order = _order(folder, found, wish)
+    order = _order(folder, found, wish, known)
     if wish.dry_run:
         cancelled = tuple(f"would cancel job {job}, which waits" for job in found.cancel)
         line = shlex.join(("sbatch", *order.options, order.files.script, *order.same.arguments))
@@ -152,24 +153,18 @@ class _Order(NamedTuple):
     differences: tuple[str, ...]
 
 
-def _order(folder: ChainFolder, found: Revival, wish: Wish) -> _Order:
+def _order(folder: ChainFolder, found: Revival, wish: Wish, turns: tuple[Turn, ...]) -> _Order:
     facts = folder.facts() or {}
+    so_far = overridden(facts.get("plan") or {}, (turn.facts for turn in turns))
     same = fidelity.from_json(facts["slurm"]["same"], str(facts.get("directory", "/")))
     first = parse.job_id(str(facts["slurm"].get("job")))
     options = (*same.options, *((f"--array={first.task}",) if first is not None and first.task is not None else ()))
     own = new_script.current(folder)
-    script, differences = own, [f"--{name.replace('_', '-')}: {value}" for name, value in _changed(facts, wish)]
+    script, differences = own, changes(so_far, wish.options)
     if wish.script is not None:
         script = new_script.read(wish.script)
         differences += new_script.differences(own, script, wish.script, same.options)
     return _Order(LinkFiles(folder, found.link), script, same, options, tuple(differences))
-
-
-def _changed(facts: Mapping[str, Any], wish: Wish) -> Iterator[tuple[str, str]]:
-    before = facts.get("plan") or {}
-    for name, value in wish.options.items():
-        if before.get(name) != value:
-            yield name, f"{value} instead of {before.get(name)}"
 
 
 def _claim(folder: ChainFolder, wish: Wish) -> None:

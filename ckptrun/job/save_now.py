@@ -23,13 +23,18 @@ _LOOK_EVERY_S = 0.2
 
 
 class Saved(NamedTuple):
-    """What came of it. `path` None: it has not saved yet; `heard`: whether it has seen the ask; `looks`: whether it ever looked."""
+    """What came of it. `path` None: it has not saved yet; `heard`: whether it has seen the ask; `looks`: whether it ever looked.
+
+    `stands`: whether something of that name is to be seen, as far as that can be told here. `stops`: it was asked to stop since.
+    """
 
     path: str | None
     after_s: float
     heard: bool
     looks: bool
     ended: bool = False
+    stands: bool = True
+    stops: bool = False
 
 
 def save(folder: ChainFolder, wait_s: float) -> Saved:
@@ -78,9 +83,25 @@ def _wait(folder: ChainFolder, asked: Ask, wait_s: float) -> Saved:
         ended = Turns(folder.turns).read()[-1].kind == "end"
         found = [word for word in words.read() if word.heard >= asked.serial]
         saves = [word for word in found if word.kind == "saved"]
+        # Of several processes each may say that it saved, also one that has left the writing to another, a step ahead of it.
+        standing = [word for word in saves if _stands(word.facts.get("path"))]
         after_s = time.monotonic() - start_at
-        if saves or ended or after_s >= wait_s:
-            path = os.fspath(saves[0].facts.get("path") or "a checkpoint") if saves else None
+        if standing or ended or after_s >= wait_s:
+            first = next(iter(standing or saves), None)
+            path = os.fspath(first.facts.get("path") or "a checkpoint") if first is not None else None
             looks = any(word.facts.get("looks") is True for word in _ready(folder, asked.link, asked.attempt))
-            return Saved(path, after_s, bool(found), looks, ended)
+            latest = mailbox.read_ask(folder.mailbox, asked.link, asked.attempt)
+            stops = latest is not None and latest.stop
+            return Saved(path, after_s, bool(found), looks, ended, bool(standing), stops)
         time.sleep(min(_LOOK_EVERY_S, max(0.0, wait_s - after_s)))
+
+
+def _stands(path: object) -> bool:
+    """Return whether a file of this name, or that begins with it, is there; True where its place is not to be seen from here."""
+    if not isinstance(path, str) or os.path.lexists(path):
+        return True
+    folder, name = os.path.split(path)
+    try:
+        return any(one.startswith(name) for one in os.listdir(folder))
+    except OSError:  # a folder that nobody has made yet, or one of another machine
+        return not os.path.isdir(os.path.dirname(folder))

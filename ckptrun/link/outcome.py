@@ -67,7 +67,8 @@ def decide(end: End, plan: Plan, so_far: ChainSoFar) -> Decision:
         return Decision(Outcome.REPLACED, False, UNFINISHED_EXIT, "another start has taken over this chain")
     if end.done:
         code = 0 if end.ours else end.status.exit_code  # a status that is our signal's says nothing of the training
-        return Decision(Outcome.COMPLETE, False, code, "the training said that it is done")
+        after = f", and then ended with {describe(end.status)}" if code else ""
+        return Decision(Outcome.COMPLETE, False, code, f"the training said that it is done{after}")
     if end.asked in (Course.CANCEL, Course.STOP):
         return _ended_by_a_person(end)
     if end.asked is Course.UNKNOWN:
@@ -102,7 +103,7 @@ def _unasked(end: End, plan: Plan, so_far: ChainSoFar) -> Decision:
 
 def _asked(end: End, plan: Plan, so_far: ChainSoFar) -> Decision:
     if end.ours or end.status.code == 0 or (plan.again_exit is not None and end.status.code == plan.again_exit):
-        return _continued(plan, end.asked_for)
+        return _continued(plan, end.asked_for + _unsaved(end, plan))
     if end.out_of_memory:
         return _failed(end, f"out of memory while it was asked to save (peak {end.peak_bytes / 1e9:.1f} GB)")
     if end.new_checkpoint or not plan.checkpoints:
@@ -111,6 +112,12 @@ def _asked(end: End, plan: Plan, so_far: ChainSoFar) -> Decision:
         return _failed(end, f"could not save: asked twice, it ended with {describe(end.status)} and wrote no checkpoint")
     text = f"{end.asked_for}; it ended with {describe(end.status)} and wrote no checkpoint: once more"
     return _continued(plan, text)._replace(unsaved=True)
+
+
+def _unsaved(end: End, plan: Plan) -> str:
+    """Return what is added where a link came to its checkpoint time and nothing stands that counts: a wrong path, or a name."""
+    seen = not plan.checkpoints or not end.reached_ask or end.new_checkpoint or end.progress is not False
+    return "" if seen else "; no new checkpoint stands under --checkpoint"
 
 
 def _continued(plan: Plan, why: str) -> Decision:
@@ -143,7 +150,7 @@ def _bounded(decision: Decision, end: End, plan: Plan, so_far: ChainSoFar) -> De
     elif plan.max_time_s is not None and running_s >= plan.max_time_s:
         stop = f"the chain has run for {durations.show(running_s)}, and --max-time is {durations.show(plan.max_time_s)}"
     elif stalled >= STALLED_LINKS:
-        stop = f"{stalled} links in a row came to their checkpoint time without progress"
+        stop = f"{stalled} links in a row came to their checkpoint time without progress{_unsaved(end, plan)}"
     elif shorts >= SHORT_LINKS:
         stop = f"{shorts} links in a row lasted less than a tenth of their limit"
     if stop is not None:

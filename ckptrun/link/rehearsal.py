@@ -175,7 +175,7 @@ def _heard(first: First) -> Line:
     if only_int and not first.sees:
         text = f"{_told(first)}, as every Python program does; whether it saves on it cannot be seen"
         return Line("heard", "unknown", False, text, SEE)
-    return _no("heard", f"{deaf}, and nothing that it saved stands", HEAR)
+    return _no("heard", f"{deaf}, and nothing that it saved stands", f"where it was still starting, {LONGER}; else {HEAR}")
 
 
 def _hears(first: First) -> Line:

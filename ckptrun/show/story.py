@@ -92,6 +92,8 @@ def _will_be_asked(chain: SeenChain, last: SeenLink, ask_at: float, now: float) 
         return f"{text}."
     if chain.life.next_job is not None:
         return f"{text}; link {last.number + 1} waits behind it as job {chain.life.next_job}."
+    if chain.counted >= chain.bound:
+        return f"{text}; no other link follows, because --max-links is {chain.bound}."
     return f"{text}; then link {last.number + 1} follows{', submitted at that moment' if chain.in_jobs else ''}."
 
 
@@ -167,6 +169,11 @@ def _e_saved(event: Event) -> str:
     return f"saved {what}{size}, whole {phrases.seconds(event.get('seconds'))} {how}"
 
 
+def _e_appeared(event: Event) -> str:
+    size = f", {phrases.size(event.get('size'))}" if event.get("size") is not None else ""
+    return f"{phrases.name(event.get('path'))}{size}, stands: the first that is new"
+
+
 def _e_exited(event: Event) -> str:
     how = f"exit code {event.get('code')}" if event.get("signal") is None else f"signal {_signal(event.get('signal'))}"
     peak = f", peak {phrases.size(event['peak_bytes'])}" if event.get("peak_bytes") else ""
@@ -208,6 +215,7 @@ _TELL: dict[str, Callable[[Event], str]] = {
     "started": _e_started,
     "asked": _e_asked,
     "saved": _e_saved,
+    "appeared": _e_appeared,
     "child_exited": _e_exited,
     "ended": _e_ended,
     "child_started": lambda event: f"the training is process {event.get('pid')}: {shlex.join(map(str, event.get('argv') or ()))}",
@@ -219,6 +227,9 @@ _TELL: dict[str, Callable[[Event], str]] = {
     "killed": lambda event: f"KILL to {_pids(event)}",
     "window_ahead": lambda event: f"service window {event.get('name')}, {_span(event['begins_at'], event['ends_at'])}",
     "set_aside": lambda event: f"{phrases.name(event.get('path'))} was set aside to {event.get('to')}",
+    "state_file_mended": lambda event: (
+        f"the state file was mended ({event.get('why')}): it names {phrases.name(event.get('path'))}"
+    ),
     "restored": lambda event: f"{phrases.name(event.get('path'))} was brought back from its last whole copy",
     "copied": lambda event: f"{phrases.name(event.get('path'))} was copied to {event.get('copy')}",
     "submitted": lambda event: f"submitted link {event.get('successor')} as job {event.get('job')}",

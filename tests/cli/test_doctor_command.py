@@ -81,6 +81,16 @@ def _umask() -> int:
     return now
 
 
+def test_what_fix_cannot_correct_is_named(alone: Ckptrun) -> None:
+    """A mistake that has no corrected line stands in the copy, too: nobody is told to submit it as it is."""
+    for options, said in (
+        ("--checkpoint 'ck/*.pt' ", "but for what only you can correct (line 2 of job.sh). Then: sbatch"),
+        ("", "script. Submit it: sbatch"),
+    ):
+        (alone.folder / "job.sh").write_text(f"#!/bin/bash\nckptrun {options}python train.py\n")
+        assert said in alone.run("doctor", "--fix", "job.sh", code=1).stdout
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

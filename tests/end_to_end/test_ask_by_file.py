@@ -27,7 +27,7 @@ def api_counter(steps: int, seconds: float, *words: str) -> list[str]:
     return [sys.executable, API_COUNTER, "ck", str(steps), str(seconds), *words]
 
 
-def check_asked_by_file(ckptrun: Ckptrun, output: str, steps: int) -> None:
+def check_asked_by_file(ckptrun: Ckptrun, output: str, steps: int, code: int = 0) -> None:
     """Each link was asked by the file alone, in time; each step was run once; the last one said that it was done."""
     assert steps_of(output) == list(range(1, steps + 1))
     starts, asked = ckptrun.events("started"), ckptrun.events("asked")
@@ -42,7 +42,8 @@ def check_asked_by_file(ckptrun: Ckptrun, output: str, steps: int) -> None:
     # A second between two looks and a step of 0.1 s. A busy machine may add to each, but not to all.
     assert min(delays) < 2.5, delays
     assert not ckptrun.events("terminated")
-    assert ckptrun.events("ended")[-1]["reason"] == "the training said that it is done"
+    after = ", and then ended with exit code 3" if code else ""
+    assert ckptrun.events("ended")[-1]["reason"] == f"the training said that it is done{after}"
 
 
 @pytest.mark.parametrize("words", [("--deaf",), ()], ids=["catches nothing", "catches INT as every Python does"])
@@ -53,7 +54,7 @@ def test_one_that_catches_no_signal_is_asked_by_file(ckptrun: Ckptrun, words: tu
     """
     command = api_counter(140, 0.1, "--exit", "3", *words)
     done = ckptrun.run(*SHORT, "--checkpoint", "ck", "--", *command, code=3)
-    check_asked_by_file(ckptrun, done.stdout, 140)
+    check_asked_by_file(ckptrun, done.stdout, 140, code=3)
     assert "by file (it looks for it)" in done.stderr
 
 
@@ -124,6 +125,35 @@ def test_save_now_and_go_on(ckptrun: Ckptrun) -> None:
     assert output.count("asked at") == 1
     assert steps_of(output) == list(range(1, 61))
     assert "nothing of chain c runs" in ckptrun.run("chain", "save", "c", code=125).stderr
+
+
+AHEAD = """
+import json, os, time, ckptrun
+ahead = os.fork() == 0  # two ranks that do not agree on the step: one of them writes
+run, step = ckptrun.current(), 0
+os.write(1, b"ready\\n")
+while step < 600 and not run.stop_requested:
+    time.sleep(0.05)
+    step += 1
+    if run.checkpoint_requested:
+        time.sleep(0 if ahead else 1)
+        name = "ck/ahead.json" if ahead else "ck/step-%d.json" % step
+        if not ahead:
+            with ckptrun.atomic_path(name) as path, open(path, "w") as file:
+                json.dump(step, file)
+        run.saved(name)
+"""
+
+
+def test_save_now_names_what_stands(ckptrun: Ckptrun) -> None:
+    """A process says that it saved what another one writes, under another name: the answer is the checkpoint that is there."""
+    running = ckptrun.start("--chain", "c", "--checkpoint", "ck", "--", sys.executable, "-c", AHEAD)
+    for _ in range(2):
+        running.until(r"^ready$")
+    found = re.match(r"saved (\S+), ", ckptrun.run("chain", "save", "c", code=0).stdout)
+    assert found is not None and found[1].startswith(f"{ckptrun.folder}/ck/step-") and Path(found[1]).exists()
+    ckptrun.run("chain", "stop", "c")
+    running.end()
 
 
 def test_save_now_is_followed_by_save_and_stop(ckptrun: Ckptrun) -> None:

@@ -60,6 +60,13 @@ def test_bad_input(ckptrun: Ckptrun, words: list[str], code: int, sentence: str)
     assert all(line.startswith("ckptrun: ") for line in done.stderr.splitlines())
 
 
+def test_python_that_is_called_python3(ckptrun: Ckptrun) -> None:
+    """As on Debian: nothing on PATH is called `python`, and the message says what is."""
+    (ckptrun.folder / "python3").symlink_to("/bin/true")
+    ckptrun.environment["PATH"] = str(ckptrun.folder)
+    assert "python: neither a subcommand nor a program. Here it is called python3" in ckptrun.run("python", "t.py", code=127).stderr
+
+
 def test_all_mistakes_are_told_at_once(ckptrun: Ckptrun) -> None:
     """Three mistakes, three sentences."""
     done = ckptrun.run("--time-limit", "5", "--max-links", "none", "--nonsense", "true", code=2)

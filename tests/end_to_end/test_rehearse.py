@@ -125,7 +125,7 @@ def test_one_that_never_hears_and_never_saves(ckptrun: Ckptrun) -> None:
     """Neither heard nor saved: 1, and the page that has the lines to add."""
     found = rehearse(ckptrun, 1, sys.executable, "-c", "print('ready', flush=True)\nwhile True: pass")
     assert found["heard"].startswith("no, it catches only SIGINT and does not save on it")
-    assert "Next: docs/how-to/hear-the-ask.md" in found["heard"]
+    assert "docs/how-to/hear-the-ask.md" in found["heard"]
     assert found["saved"].startswith("no, no new checkpoint stands. Next: look whether --checkpoint is where it saves")
     assert found["resumed"] == "not tried, there is nothing to resume from"
 

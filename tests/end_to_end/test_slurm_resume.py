@@ -177,7 +177,10 @@ def test_another_script_and_other_options(jobs: Jobs) -> None:
     jobs.go_on(second)
     assert jobs.log().count("another script") == 2
     assert [event["limit_s"] for event in jobs.events("started")] == [240.0, 180.0, 180.0]
-    jobs.stop()
+    jobs.run("ckptrun", "chain", "stop")
+    jobs.until_over()
+    told = resume(jobs, "--time-limit", "2m", "--max-links", "8", "--dry-run")
+    assert "--time-limit: 2 min instead of 3 min" in told and "--max-links" not in told, "as the last resume left it"
 
 
 def test_a_script_above_the_limit_of_its_partition(jobs: Jobs) -> None:

@@ -73,6 +73,14 @@ def test_could_not_save_twice_is_failed() -> None:
     assert "could not save" in decision.why
 
 
+def test_a_crash_after_done_is_said() -> None:
+    """Complete all the same, and nobody is left to believe that all went well; a signal of ours is no crash."""
+    assert decide(end(OK, done=True), PLAN, FRESH).why == "the training said that it is done"
+    assert decide(end(BAD, done=True), PLAN, FRESH).why == "the training said that it is done, and then ended with exit code 3"
+    assert decide(end(Status(None, 9), done=True), PLAN, FRESH).why.endswith("ended with signal 9")
+    assert decide(end(Status(None, 15), GO, done=True, ours=True), PLAN, FRESH).why == "the training said that it is done"
+
+
 def test_continued_exit_is_used_only_when_the_chain_goes_on() -> None:
     """`--continued-exit` tells a waiting script that the chain is not finished."""
     plan = NO_DONE_FILE._replace(continued_exit=99)
@@ -102,6 +110,19 @@ def test_bounds_stop_the_chain_and_say_which(known: ChainSoFar, ended: End, word
     decision = decide(ended, PLAN._replace(max_time_s=1050.0, stop_file="/stop"), known)
     assert (decision.outcome, decision.next, decision.exit_code) == (Outcome.STOPPED, False, 75)
     assert word in decision.why
+
+
+def test_a_link_that_left_no_checkpoint_says_so() -> None:
+    """In its last line, before a second one is spent: --checkpoint names another folder, or what stands there does not count."""
+    lost = end(OK, GO, reached_ask=True, progress=False)
+    assert decide(lost, PLAN, FRESH).why.endswith("; no new checkpoint stands under --checkpoint")
+    assert decide(lost, PLAN, FRESH._replace(stalled=1)).why.endswith(
+        "without progress; no new checkpoint stands under --checkpoint"
+    )
+    stands = "--checkpoint"
+    assert stands not in decide(lost._replace(new_checkpoint=True), PLAN, FRESH).why
+    assert stands not in decide(lost._replace(reached_ask=False), PLAN, FRESH).why, "it was not asked yet"
+    assert stands not in decide(lost, Plan(("train",)), FRESH).why, "nobody has named a folder"
 
 
 def test_a_start_that_the_cluster_took_away_counts_for_a_bound_of_its_own() -> None:

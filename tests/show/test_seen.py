@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import ckptrun
+from ckptrun.show import story
 from ckptrun.show.building import build
 from ckptrun.show.seen import Known, Life, SeenChain, Told
 from ckptrun.slurm.parse import Remembered
@@ -40,6 +44,34 @@ def test_a_chain_is_called_by_what_is_known() -> None:
     assert chain().state == "new"
     # What the last turn says is truer than what waits in the queue for a complete chain.
     assert chain(started, ended_as="complete", life=Life("pending", "job 2 waits")).state == "complete"
+
+
+def test_the_last_link_that_a_bound_allows_is_called_that() -> None:
+    """Where --max-links is used up no next link is promised."""
+    running = {"life": Life("running", "job 1 runs"), "now": 100.0}
+    started = event("started", job="1", ask_at=T0 + 400)
+
+    def said(links: int) -> str:
+        facts = {**IN_JOBS, "plan": {"checkpoints": ["/ck"], "command": ["true"], "max_links": links}}
+        return story.next_up(chain(started, facts=facts, **running), T0 + 100)[-1]
+
+    assert said(2).endswith("then link 2 follows, submitted at that moment.")
+    assert said(1).endswith("no other link follows, because --max-links is 1.")
+
+
+def test_each_event_that_is_recorded_has_a_sentence() -> None:
+    """What `chain show --link` prints are sentences; a dict of Python is what an event of a newer version looks like."""
+    code = "".join(path.read_text() for path in Path(ckptrun.__file__).parent.rglob("*.py"))
+    kinds = set(re.findall(r'record\(\s*"([a-z_]+)"', code))
+    assert len(kinds) > 15
+    told = story.evidence(
+        [event(kind, path="/ck/1", size=2_000, name="w", begins_at=T0, ends_at=T0) for kind in kinds],
+        (),
+        chain(event("started")).links[0],
+        T0,
+    )
+    assert not [line for line in told if "{'" in line]
+    assert any(line.endswith("1, 2.0 kB, stands: the first that is new") for line in told)
 
 
 def test_what_accounting_remembers_ends_a_link_that_said_nothing() -> None:
