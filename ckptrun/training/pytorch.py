@@ -68,6 +68,8 @@ class Checkpoints:
         self._vote = Vote(self._run, self._ranks)
         self._saved_at: int | None = None
         self._sharded = _sharded(parts)
+        for loader in self._loaders():
+            loader.count_with(lambda: self.steps)
 
     def resume(self) -> int:
         """Restore the newest checkpoint, if there is one; return how many steps are done.
@@ -86,6 +88,7 @@ class Checkpoints:
             return self.steps
         for name, state in own["parts"].items():
             self._part(name, path).load_state_dict(state)
+        self._share_random_state()
         set_random_state(own["random"])
         return self.steps
 
@@ -119,6 +122,17 @@ class Checkpoints:
     def done(self) -> None:
         """Say that the training is finished: no further link follows."""
         self._run.done()
+
+    def _loaders(self) -> list[ResumableLoader]:
+        return [part for part in self._parts.values() if isinstance(part, ResumableLoader)]
+
+    def _share_random_state(self) -> None:
+        """Let the loaders that were in the middle of an epoch, if any was, set the random state: one of them, and once."""
+        loaders = self._loaders()
+        due = [True]
+        for loader in loaders:
+            begins = loader.place > 0 or not any(one.place for one in loaders)
+            loader.share_random_state(due if begins else [False])
 
     # --- one file, written by the first rank
 
@@ -371,7 +385,8 @@ class ResumableLoader:
     `epoch` counts the epochs that are over; `for epoch in range(loader.epoch, EPOCHS): for batch in loader:` resumes. The order of
     an epoch is what the wrapped loader makes of the random state at its beginning, which is kept. `set_epoch` of a
     DistributedSampler is called. A loader of another kind, or of an IterableDataset, is read from its beginning and what was
-    trained on is passed over.
+    trained on is passed over. An epoch that is left with `break` is over when the next one begins; where no step was counted since
+    it began it was a look at the data, and begins again. What the wrapped loader knows (`dataset`, `batch_size`), this one does.
     """
 
     of_each_rank = True
@@ -381,6 +396,20 @@ class ResumableLoader:
         self._loader = loader
         self._began: dict[str, Any] | None = None
         self._resumed: dict[str, Any] | None = None
+        self._started: tuple[dict[str, Any] | None, int] = None, 0
+        # Shared by the loaders of one `Checkpoints`: the first that goes on sets the random state, the next would turn it back.
+        self._random_due = [True]
+        self._steps: Callable[[], int] | None = None
+        if getattr(loader, "persistent_workers", False):
+            # Such workers get one seed for all epochs. After a resume a later epoch would draw it, and shift all that follows.
+            own = getattr(loader, "generator", None)
+            loader.generator = _generator(own)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the wrapped loader knows."""
+        if name == "_loader":  # a copy that is not filled yet
+            raise AttributeError(name)
+        return getattr(self._loader, name)
 
     def __len__(self) -> int:
         """Return the batches of a whole epoch."""
@@ -388,22 +417,32 @@ class ResumableLoader:
 
     def __iter__(self) -> Iterator[Any]:
         """Return the batches of this epoch that are left, or of a new one."""
+        if self._began is not None and self._resumed is None:
+            self._was_left()
         resumed, self._resumed = self._resumed, None
+        self._started = resumed, self._steps() if self._steps is not None else -1
         for sampler in self._samplers():
             if hasattr(sampler, "set_epoch"):
                 sampler.set_epoch(self.epoch)
-        if resumed is not None and resumed["place"] == 0:  # saved between two epochs: nothing has been drawn for this one
-            self._set_states(resumed["now"])
         if resumed is None or resumed["place"] == 0:
+            if resumed is not None and self._random_is_due():  # saved between two epochs: nothing has been drawn for this one
+                set_random_state(resumed["now"]["random"])
             self.place, self._began = 0, self._states()
             source = iter(self._loader)
         else:
             self._began = resumed["began"]
+            now = self._states()
+            if self._random_is_due():
+                now["random"] = resumed["now"]["random"]
             self._set_states(resumed["began"])
-            source = iter(self._rest(self.place, lambda: self._set_states(resumed["now"])))
-        for batch in source:
-            self.place += 1
-            yield batch
+            source = iter(self._rest(self.place, lambda: self._reach(now)))
+        try:
+            for batch in source:
+                self.place += 1
+                yield batch
+        except GeneratorExit:
+            if not self._is_at_end():
+                raise
         self.epoch, self.place, self._began = self.epoch + 1, 0, None
 
     def state_dict(self) -> dict[str, Any]:
@@ -415,14 +454,50 @@ class ResumableLoader:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there, when the loader is next iterated over."""
         self.epoch, self.place, self._resumed = state_dict["epoch"], state_dict["place"], state_dict
+        self._random_due = [True]
+        self._set_generators(state_dict["now"])
+
+    def count_with(self, steps: Callable[[], int]) -> None:
+        """Take note of who counts the steps that are done with what is read here."""
+        self._steps = steps
+
+    def share_random_state(self, due: list[bool]) -> None:
+        """Set the random state only where the one element is True, which becomes False then."""
+        self._random_due = due
+
+    def _was_left(self) -> None:
+        """Count the epoch that was left before its end; without a step since it began it was a look, and begins there again."""
+        resumed, steps = self._started
+        if self._steps is None or self._steps() > steps:
+            self.epoch += 1
+        elif resumed is not None:
+            self.load_state_dict(resumed)
+
+    def _is_at_end(self) -> bool:
+        """Return whether the last batch was read: `zip` ends with another loader's end, and never asks for this one's."""
+        try:
+            return self.place >= len(self._loader)
+        except TypeError:
+            return False
+
+    def _random_is_due(self) -> bool:
+        due, self._random_due[0] = self._random_due[0], False
+        return due
+
+    def _reach(self, now: dict[str, Any]) -> None:
+        set_random_state(now["random"])
+        # A sampler that feeds workers was ahead of the training. What it has drawn up to this place is drawn again by now.
+        if not getattr(self._loader, "num_workers", 0):
+            self._set_generators(now)
 
     def _rest(self, place: int, reached: Callable[[], None]) -> Any:
         """Return the loader from a place on; `reached` is called before the first of its batches is read."""
         import torch.utils.data as data
 
         loader = self._loader
-        known = isinstance(loader, data.DataLoader) and not isinstance(loader.dataset, data.IterableDataset)
-        if not known or loader.batch_sampler is None:
+        # A class derived from it may do more with its batches than the plain one that would take its place here.
+        known = isinstance(loader, data.DataLoader) and type(loader).__iter__ is data.DataLoader.__iter__
+        if not known or isinstance(loader.dataset, data.IterableDataset) or loader.batch_sampler is None:
             return _passed_over(loader, place, reached)
         same = ("num_workers", "collate_fn", "pin_memory", "timeout", "worker_init_fn", "multiprocessing_context", "generator")
         options = {name: getattr(loader, name) for name in same}
@@ -444,6 +519,9 @@ class ResumableLoader:
 
     def _set_states(self, states: dict[str, Any]) -> None:
         set_random_state(states["random"])
+        self._set_generators(states)
+
+    def _set_generators(self, states: dict[str, Any]) -> None:
         for generator, state in zip(self._generators(), states["generators"]):  # noqa: B905  # Python 3.8 knows no `strict`
             generator.set_state(state)
 
@@ -486,6 +564,13 @@ def _passed_over(source: Any, place: int, reached: Callable[[], None]) -> Iterat
 
 
 # --- random states
+
+
+def _generator(like: Any) -> Any:
+    """Return a generator with the seed of another one, or of PyTorch's own; nothing is drawn for it."""
+    import torch
+
+    return torch.Generator().manual_seed(torch.initial_seed() if like is None else like.initial_seed())
 
 
 def random_state() -> dict[str, Any]:

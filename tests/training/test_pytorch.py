@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,15 @@ from ckptrun.training.pytorch import Checkpoints, ResumableLoader
 from ckptrun.words import Verdict
 from tests.checkpoints.cases import look
 from tests.test_mailbox import Clock, training
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """These models are so small that several threads cost more than they give, and most where others want the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 class Noisy(data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -45,7 +55,15 @@ class Stream(data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
         return (plain[place] for place in torch.randperm(len(plain)).tolist())
 
 
-LOADERS = {
+class Doubled(data.DataLoader[tuple[torch.Tensor, torch.Tensor]]):
+    """A loader of the user's own class, which does more with its batches than the plain one."""
+
+    def __iter__(self) -> Any:
+        """Return them, twice as large."""
+        return ((rows * 2, labels) for rows, labels in super().__iter__())
+
+
+LOADERS: dict[str, Callable[[], Any]] = {
     "shuffled, read here, augmented": lambda: data.DataLoader(Noisy(plain=False), batch_size=6, shuffle=True),
     "two workers": lambda: data.DataLoader(Noisy(plain=True), batch_size=6, shuffle=True, num_workers=2),
     "two workers, augmented": lambda: data.DataLoader(Noisy(plain=False), batch_size=6, shuffle=True, num_workers=2),
@@ -56,8 +74,27 @@ LOADERS = {
         Noisy(plain=True), batch_size=3, sampler=data.DistributedSampler(Noisy(plain=True), 2, 1)
     ),
     "an iterable dataset": lambda: data.DataLoader(Stream(), batch_size=6),
+    "workers that stay": lambda: data.DataLoader(
+        Noisy(plain=True), batch_size=6, shuffle=True, num_workers=1, persistent_workers=True
+    ),
+    "drawn while workers read": lambda: data.DataLoader(
+        Noisy(plain=True),
+        batch_size=6,
+        num_workers=1,
+        sampler=data.RandomSampler(range(40), replacement=True, generator=torch.Generator().manual_seed(5)),
+    ),
+    "a class of one's own": lambda: Doubled(Noisy(plain=True), batch_size=6, shuffle=True),
+    "weighted": lambda: data.DataLoader(
+        Noisy(plain=True),
+        batch_size=6,
+        sampler=data.WeightedRandomSampler([*range(1, 41)], 40, generator=torch.Generator().manual_seed(5)),
+    ),
     "no DataLoader": lambda: [data.default_collate([Noisy(plain=True)[place] for place in (one, one + 9)]) for one in range(7)],
 }
+
+
+RARE = ("workers that stay", "drawn while workers read", "a class of one's own", "weighted")
+USUAL = [name for name in LOADERS if name not in (*RARE, "two workers, augmented")]
 
 
 class Program:
@@ -114,7 +151,7 @@ class Program:
         return [*(one.tolist() for one in tensors), self.scheduler.state_dict(), self.scaler.state_dict(), random.random()]
 
 
-@pytest.mark.parametrize("loader", [name for name in LOADERS if name != "two workers, augmented"])
+@pytest.mark.parametrize("loader", USUAL)
 def test_resumed_is_as_uninterrupted(tmp_path: Path, loader: str) -> None:
     """Stopped at the first step, in an epoch, at its last step, in the next, at the very end: all is the same, to the bit."""
     whole = Program(tmp_path / "whole", loader).run()
@@ -127,7 +164,7 @@ def test_resumed_is_as_uninterrupted(tmp_path: Path, loader: str) -> None:
     assert part.state() == expected
 
 
-@pytest.mark.parametrize("loader", [name for name in LOADERS if name != "two workers, augmented"])
+@pytest.mark.parametrize("loader", USUAL)
 def test_resumed_between_two_epochs(tmp_path: Path, loader: str) -> None:
     """Saved by the code after an epoch, as the guide's program does: the next epoch has the order that it would have had."""
     whole = Program(tmp_path / "whole", loader).run()
@@ -137,6 +174,147 @@ def test_resumed_between_two_epochs(tmp_path: Path, loader: str) -> None:
     part = Program(tmp_path / "parts", loader).run()
     assert seen + part.seen == whole.seen
     assert part.state() == expected
+
+
+@pytest.mark.parametrize("loader", RARE)
+def test_loaders_of_rarer_kinds(tmp_path: Path, loader: str) -> None:
+    """Stopped in the first epoch and in the second: the rest of both, and the third, are as they would have been."""
+    whole = Program(tmp_path / "whole", loader).run()
+    expected = whole.state()
+    seen = [*Program(tmp_path / "parts", loader).run(4).seen, *Program(tmp_path / "parts", loader).run(10).seen]
+    part = Program(tmp_path / "parts", loader).run()
+    assert seen + part.seen == whole.seen
+    assert part.state() == expected
+
+
+Seen = list[tuple[float, ...]]
+Loaders = tuple[ResumableLoader, ...]
+
+
+def in_parts(folder: Path, train: Callable[[Checkpoints, Loaders, int | None], Seen]) -> tuple[Seen, Seen]:
+    """Return what a training of two loaders has seen in one go, and what in three, stopped after three and after nine steps."""
+
+    def started(name: str, stop: int | None) -> Seen:
+        torch.manual_seed(7)
+        random.seed(7)
+        numpy.random.seed(7)
+        loaders = tuple(ResumableLoader(data.DataLoader(Noisy(plain=False), batch_size=6, shuffle=True)) for _ in range(2))
+        checkpoints = Checkpoints(str(folder / name), one=loaders[0], other=loaders[1])
+        checkpoints.resume()
+        return train(checkpoints, loaders, stop)
+
+    return started("whole", None), [*started("parts", 3), *started("parts", 9), *started("parts", None)]
+
+
+def saved(checkpoints: Checkpoints, stop: int | None) -> bool:
+    """Count a step, and save where it is the last one for now."""
+    checkpoints.step()
+    if checkpoints.steps == stop:
+        checkpoints.save()
+    return checkpoints.steps == stop
+
+
+def test_two_loaders_at_once(tmp_path: Path) -> None:
+    """Each batch of both, and what is drawn while they are read, as in one go: the second does not turn the random state back."""
+
+    def train(checkpoints: Checkpoints, loaders: Loaders, stop: int | None) -> Seen:
+        seen = []
+        for _ in range(loaders[0].epoch, 3):
+            for (one, _), (other, _) in zip(*loaders, strict=True):
+                seen.append((one.sum().item(), other.sum().item(), random.random()))
+                if saved(checkpoints, stop):
+                    return seen
+        return seen
+
+    whole, parts = in_parts(tmp_path, train)
+    assert parts == whole and len(whole) == 21
+
+
+def test_a_loader_for_validation(tmp_path: Path) -> None:
+    """Wrapped like the other one, and read after each epoch: it leaves the random state as the training made it."""
+
+    def train(checkpoints: Checkpoints, loaders: Loaders, stop: int | None) -> Seen:
+        seen: Seen = []
+        for _ in range(loaders[0].epoch, 3):
+            for one, _ in loaders[0]:
+                seen.append((one.sum().item(), random.random()))
+                if saved(checkpoints, stop):
+                    return seen
+            seen += [(other.sum().item(),) for other, _ in loaders[1]]
+        return seen
+
+    whole, parts = in_parts(tmp_path, train)
+    assert parts == whole and len(whole) == 42
+
+
+def test_epochs_that_are_left_and_looks_at_the_data(tmp_path: Path) -> None:
+    """Four batches an epoch, then `break`: each epoch is counted. A batch that is looked at first costs neither epoch nor place."""
+
+    def train(checkpoints: Checkpoints, loaders: Loaders, stop: int | None) -> Seen:
+        loader, seen = loaders[0], []
+        assert next(iter(loader))[0].shape == (6, 6)
+        for epoch in range(loader.epoch, 3):
+            for one, _ in loader:
+                assert loader.epoch == epoch
+                seen.append((one.sum().item(), random.random()))
+                if saved(checkpoints, stop):
+                    return seen
+                if loader.place == 4:
+                    break
+        return seen
+
+    whole, parts = in_parts(tmp_path, train)
+    assert parts == whole and len(whole) == 12
+
+
+def test_what_the_wrapped_loader_knows() -> None:
+    """`len(loader.dataset)` stands in most programs; what it does not know is an AttributeError as ever."""
+    loader = ResumableLoader(data.DataLoader(Noisy(plain=True), batch_size=6))
+    assert (len(loader.dataset), loader.batch_size, len(loader)) == (40, 6, 7)
+    assert len(copy.copy(loader).dataset) == 40
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = loader.nothing
+
+
+def test_other_parts_of_a_training(tmp_path: Path) -> None:
+    """LBFGS, an average of weights, frozen weights, several optimizers, and gradients that are added up over two batches."""
+
+    def train(name: str, stop: int | None = None) -> list[Any]:
+        torch.manual_seed(7)
+        model, head = torch.nn.Linear(6, 4).bfloat16().float(), torch.nn.Linear(4, 2)
+        model.bias.requires_grad_(False)
+        average = torch.optim.swa_utils.AveragedModel(head)
+        lbfgs, sgd = torch.optim.LBFGS(head.parameters(), lr=0.1), torch.optim.SGD([model.weight], lr=0.1, momentum=0.9)
+        loader = ResumableLoader(data.DataLoader(Noisy(plain=True), batch_size=5, shuffle=True))
+        parts = {"model": model, "head": head, "average": average, "lbfgs": lbfgs, "sgd": sgd, "loader": loader}
+        checkpoints = Checkpoints(str(tmp_path / name), **parts)
+        checkpoints.resume()
+        for _ in range(loader.epoch, 2):
+            for rows, labels in loader:
+                torch.nn.functional.cross_entropy(head(model(rows)), labels).backward()
+                if loader.place % 2:
+                    continue
+                sgd.step()
+                sgd.zero_grad()
+                features = model(rows).detach()
+
+                def closure(features: torch.Tensor = features, labels: torch.Tensor = labels) -> torch.Tensor:
+                    lbfgs.zero_grad()
+                    loss = torch.nn.functional.cross_entropy(head(features), labels)
+                    loss.backward()
+                    return loss
+
+                lbfgs.step(closure)
+                lbfgs.zero_grad()
+                average.update_parameters(head)
+                if saved(checkpoints, stop):
+                    return []
+        return [tensor.tolist() for part in (model, head, average) for tensor in part.state_dict().values()]
+
+    whole = train("whole")
+    train("parts", 2)
+    train("parts", 5)
+    assert train("parts") == whole
 
 
 def test_two_generations_are_kept(tmp_path: Path) -> None:
