@@ -185,12 +185,10 @@ class Checkpoints:
         everybody = self._ranks.to_first(self._own_state())
 
         def write() -> None:
-            import torch
-
             state = {**self._common_state(), "each": everybody}
             self._check_plain(state)
             with ckptrun.atomic_path(name) as path:
-                torch.save(state, path)
+                _write(state, path, name)
 
         self._ranks.first_does(write)
 
@@ -234,7 +232,6 @@ class Checkpoints:
     # --- a folder, written by all ranks
 
     def _save_sharded(self, name: str) -> None:
-        import torch
         from torch.distributed import checkpoint
 
         folder = ckptrun.atomic_dir(name)
@@ -245,7 +242,7 @@ class Checkpoints:
                 checkpoint.save(self._sharded_state(), checkpoint_id=temporary, process_group=self._ranks.group)
             own = {**self._own_state(), "common": self._common_state()}
             self._check_plain(own)
-            torch.save(own, os.path.join(temporary, f"rank-{self._ranks.number}.pt"))
+            _write(own, os.path.join(temporary, f"rank-{self._ranks.number}.pt"), name)
         except Exception as error:
             failed = error
         try:
@@ -347,6 +344,18 @@ def _check_arguments(every: int, keep: int, parts: dict[str, Any]) -> None:
             what = type(part).__name__
             remedy = "wrap it in ResumableLoader" if what.endswith("Loader") else "put numbers and texts into Values"
             raise TypeError(f"Checkpoints was given {name}, of class {what}, which has no state_dict and load_state_dict: {remedy}")
+
+
+def _write(state: dict[str, Any], path: str, name: str) -> None:
+    import shutil
+
+    import torch
+
+    try:
+        torch.save(state, path)
+    except RuntimeError as error:  # of a full disk PyTorch says "unexpected pos 8768 vs 8662"
+        free = shutil.disk_usage(os.path.dirname(path)).free
+        raise RuntimeError(f"{name} cannot be saved, {free} bytes are free in its folder: {error}") from error
 
 
 def _remove(path: str) -> None:
@@ -564,12 +573,13 @@ class ResumableLoader:
                 now["random"] = resumed["now"]["random"]
             self._set_states(resumed["began"])
             source = iter(self._rest(self.place, lambda: self._reach(now)))
+        began = self._began  # another one, where the next epoch has begun before this iterator is closed
         try:
             for batch in source:
                 self.place += 1
                 yield batch
         except GeneratorExit:
-            if not self._is_at_end():
+            if self._began is not began or not self._is_at_end():
                 raise
         self.epoch, self.place, self._began = self.epoch + 1, 0, None
 

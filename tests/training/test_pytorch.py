@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import random
+import resource
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -563,6 +564,24 @@ def test_an_old_checkpoint_that_cannot_be_removed(
     assert "step-0000001.pt cannot be removed (Permission denied); the training goes on" in capsys.readouterr().err
     checkpoints.step()
     assert [path.name for path in tmp_path.iterdir()] == ["step-0000003.pt"], "made good by the next save"
+
+
+def test_a_file_that_cannot_be_written_whole(tmp_path: Path) -> None:
+    """The disk is full: said with its path and what is free. The checkpoint before stands, nothing else does."""
+    values = Values(text="")
+    checkpoints = Checkpoints(tmp_path, values=values)
+    checkpoints.step()
+    checkpoints.save()
+    checkpoints.step()
+    values.text = "x" * 200_000
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(RuntimeError, match=r"step-0000002.pt cannot be saved, \d+ bytes are free in its folder: "):
+            checkpoints.save()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-0000001.pt"]
 
 
 def test_epochs_on_other_ranks(tmp_path: Path) -> None:
