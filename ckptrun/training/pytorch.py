@@ -75,12 +75,13 @@ class Checkpoints:
         self.folder, self.steps = os.path.abspath(folder), 0
         self._every, self._keep, self._weights_only = every, keep, weights_only
         self._parts = parts
+        self._loaders = [part for part in parts.values() if isinstance(part, ResumableLoader)]
         self._run = ckptrun.current()
         self._ranks = Ranks()
         self._vote = Vote(self._run, self._ranks)
         self._knows_where_to_begin = self._is_plain = False
-        for loader in self._loaders():
-            loader.count_with(lambda: self.steps)
+        for loader in self._loaders:
+            loader.begin_to_count()
 
     def resume(self) -> int:
         """Restore the newest checkpoint, if there is one; return how many steps are done.
@@ -123,6 +124,8 @@ class Checkpoints:
         if not self._knows_where_to_begin:
             self._begin()
         self.steps += 1
+        for loader in self._loaders:
+            loader.count_step()
         if self._ranks.number == 0:
             self._run.progress(self.steps, total)
         wanted = self._vote.take(self.steps)
@@ -162,15 +165,11 @@ class Checkpoints:
         if path is not None:
             raise RuntimeError(f"{path} is there, and this training begins anew: call resume() before the first step")
 
-    def _loaders(self) -> list[ResumableLoader]:
-        return [part for part in self._parts.values() if isinstance(part, ResumableLoader)]
-
     def _share_random_state(self) -> None:
         """Let the loaders that were in the middle of an epoch, if any was, set the random state: one of them, and once."""
-        loaders = self._loaders()
         due = [True]
-        for loader in loaders:
-            begins = loader.place > 0 or not any(one.place for one in loaders)
+        for loader in self._loaders:
+            begins = loader.place > 0 or not any(one.place for one in self._loaders)
             loader.share_random_state(due if begins else [False])
 
     def _begin_epoch(self, states: dict[str, Any]) -> None:
@@ -533,10 +532,10 @@ class ResumableLoader:
         self._loader = loader
         self._began: dict[str, Any] | None = None
         self._resumed: dict[str, Any] | None = None
-        self._started: tuple[dict[str, Any] | None, int] = None, 0
+        self._started: dict[str, Any] | None = None
         # Shared by the loaders of one `Checkpoints`: the first that goes on sets the random state, the next would turn it back.
         self._random_due = [True]
-        self._steps: Callable[[], int] | None = None
+        self._stepped: bool | None = None  # since the iteration began; None where nobody counts
         if getattr(loader, "persistent_workers", False):
             # Such workers get one seed for all epochs. After a resume a later epoch would draw it, and shift all that follows.
             own = getattr(loader, "generator", None)
@@ -557,7 +556,7 @@ class ResumableLoader:
         if self._began is not None and self._resumed is None:
             self._was_left()
         resumed, self._resumed = self._resumed, None
-        self._started = resumed, self._steps() if self._steps is not None else -1
+        self._started, self._stepped = resumed, None if self._stepped is None else False
         for sampler in self._samplers():
             if hasattr(sampler, "set_epoch"):
                 sampler.set_epoch(self.epoch)
@@ -595,9 +594,13 @@ class ResumableLoader:
         self._random_due = [True]
         self._set_generators(state_dict["now"])
 
-    def count_with(self, steps: Callable[[], int]) -> None:
-        """Take note of who counts the steps that are done with what is read here."""
-        self._steps = steps
+    def begin_to_count(self) -> None:
+        """Take note that `count_step` is called after each step that is done with what is read here."""
+        self._stepped = False
+
+    def count_step(self) -> None:
+        """Take note of a step."""
+        self._stepped = True
 
     def share_random_state(self, due: list[bool]) -> None:
         """Set the random state only where the one element is True, which becomes False then."""
@@ -605,11 +608,10 @@ class ResumableLoader:
 
     def _was_left(self) -> None:
         """Count the epoch that was left before its end; without a step since it began it was a look, and begins there again."""
-        resumed, steps = self._started
-        if self._steps is None or self._steps() > steps:
+        if self._stepped is not False:
             self.epoch += 1
-        elif resumed is not None:
-            self.load_state_dict(resumed)
+        elif self._started is not None:
+            self.load_state_dict(self._started)
 
     def _is_at_end(self) -> bool:
         """Return whether the last batch was read: `zip` ends with another loader's end, and never asks for this one's."""
