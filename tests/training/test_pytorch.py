@@ -596,6 +596,7 @@ def test_epochs_on_other_ranks(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch's own modules, at their import
 def test_compiled(tmp_path: Path) -> None:
     """A model of `torch.compile` is saved without its wrapping: it is read with it, and without."""
     model = torch.nn.Linear(3, 3)
