@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,17 @@ from tests.end_to_end.harness import PROGRAMS, Ckptrun, Running
 
 ROOT = Path(__file__).parent.parent.parent
 PROGRAM = str(PROGRAMS / "exact_ranks.py")
+FORKED = str(PROGRAMS / "forked_ranks.py")
 
 
 def torchrun(*words: str, ranks: int = 2) -> list[str]:
     """Return the command line of a training on so many ranks."""
     return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), PROGRAM, *words]
+
+
+def spawned(*words: str) -> list[str]:
+    """Return the command line of a training that starts its two ranks itself."""
+    return [sys.executable, str(PROGRAMS / "spawned_ranks.py"), *words]
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -37,18 +44,19 @@ def stops(output: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("words", "form"),
+    ("command", "words", "form"),
     [
-        pytest.param((), "pytorch", marks=pytest.mark.framework(1), id="ddp"),
-        pytest.param(("--sharded",), "distributed", marks=pytest.mark.framework(2), id="fsdp"),
+        pytest.param(torchrun, (), "pytorch", marks=pytest.mark.framework(1), id="ddp"),
+        pytest.param(torchrun, ("--sharded",), "distributed", marks=pytest.mark.framework(2), id="fsdp"),
+        pytest.param(spawned, (), "pytorch", marks=[pytest.mark.framework(1), pytest.mark.long], id="ddp, spawned"),
     ],
 )
-def test_a_chain_of_two_ranks(ckptrun: Ckptrun, words: tuple[str, ...], form: str) -> None:
+def test_a_chain_of_two_ranks(ckptrun: Ckptrun, command: Callable[..., list[str]], words: tuple[str, ...], form: str) -> None:
     """Asked twice: both stop at one step, with one checkpoint, and end with the weights of an uninterrupted run, to the bit."""
     ckptrun.environment = {**ckptrun.environment, **environment(), "CKPTRUN_HOME": str(ckptrun.home)}
     # Not its exit code: PyTorch's threads now and then abort a rank that has written its weights and leaves.
-    subprocess.run(torchrun("alone", "120", "0", *words), cwd=ckptrun.folder, env=ckptrun.environment)
-    running = ckptrun.start("--time-limit", "60s", "--checkpoint", "ck", "--", *torchrun("ck", "120", "0.05", *words))
+    subprocess.run(command("alone", "120", "0", *words), cwd=ckptrun.folder, env=ckptrun.environment)
+    running = ckptrun.start("--time-limit", "60s", "--checkpoint", "ck", "--", *command("ck", "120", "0.05", *words))
     for _ in range(2):
         running.until(r"^rank \d trains$" if not stops("\n".join(running.lines)) else r"^rank \d from step [1-9]")
         running.send(signal.SIGUSR1)
@@ -60,7 +68,6 @@ def test_a_chain_of_two_ranks(ckptrun: Ckptrun, words: tuple[str, ...], form: st
     for one, other in zip(found[::2], found[1::2], strict=True):
         assert {one[0], other[0]} == {"0", "1"} and one[1] == other[1]
         assert output.count(f"from step {one[1]}\n") == 2
-    assert not ckptrun.events("terminated")
     for path in (path for path in (ckptrun.folder / "ck").iterdir()):
         assert (look(path).verdict, look(path).form) == (Verdict.WHOLE, form)
     finals = {(ckptrun.folder / f"{name}.final").read_text() for name in ("alone", "ck")}
@@ -147,3 +154,73 @@ def test_a_rank_that_cannot_save_takes_all_of_them_down(tmp_path: Path) -> None:
     output = running.end()
     assert running.process.returncode == 1
     assert "FileExistsError" in output, "the other rank says that one has failed, unless torchrun has ended it before"
+
+
+def forked(*cases: str) -> str:
+    """Return what two ranks that are forks of one process have said, one case after the other."""
+    done = subprocess.run([sys.executable, FORKED, *cases], env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+ALIKE = "all ranks call resume, step and save alike (no `if rank == 0`), and count the same steps"
+ALL = ("rank 0", "rank 1")
+Expected = dict[str, tuple[tuple[str, ...], str, list[str]]]
+MISUSED: Expected = {
+    "made before init": (ALL, "Checkpoints was made before init_process_group, for one rank alone: make it after that", []),
+    "saves at other steps": (ALL, ALIKE, []),
+    "the first alone saves": (ALL, ALIKE, []),
+    "destroyed": (ALL, "destroy_process_group was called before the last step or save of Checkpoints", []),
+    "one ends": (("rank 0",), "another rank has ended, and this one cannot go on alone", []),
+    "one is killed": (("rank 0",), "another rank has ended, and this one cannot go on alone", []),
+    "another default device": (ALL, "none, saved step-0000001.pt", ["step-0000001.pt"]),
+}
+MISUSED_SHARDED: Expected = {
+    "two sharded models": (ALL, "one sharded model can be saved, not 2", []),
+    "full on one rank": (ALL, "cannot be saved: rank 1: OSError: [Errno 28] No space left on device", ["step-0000000"]),
+    "cannot be loaded": (ALL, "Weights only load failed", []),
+    "not sharded before": (ALL, "is of a model that was not sharded, and this one is", ["step-0000000.pt"]),
+    "sharded after it was made": (ALL, "none, saved step-0000000", ["step-0000000"]),
+}
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        pytest.param(MISUSED, marks=pytest.mark.framework(1), id="plain"),
+        pytest.param(MISUSED_SHARDED, marks=[pytest.mark.framework(2), pytest.mark.long], id="sharded"),
+    ],
+)
+def test_what_ranks_may_not_do(expected: Expected) -> None:
+    """One sentence on every rank that is left, nobody waits for ever or trains on alone, and nothing half saved stays behind."""
+    output = forked(*expected)
+    for case, (who, said, stands) in expected.items():
+        for rank in who:
+            (line,) = [line for line in output.splitlines() if line.startswith(f"{case}: {rank}: ")]
+            assert said in line
+        assert f"{case}: stands {stands}\n" in output
+
+
+KINDS = (
+    *(
+        "DDP",
+        "DDP of a compiled model",
+        "DDP, compiled",
+        "FSDP1",
+        "FSDP2",
+        "FSDP2, compiled",
+        "frozen",
+        "two optimizers",
+        "bfloat16",
+    ),
+    *("2 to 1", "1 to 2"),
+)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.framework(2)
+def test_kinds_of_models() -> None:
+    """Wrapped in all ways: resumed to the bit. FSDP on fewer ranks and on more: what is restored is what was saved."""
+    output = forked(*KINDS)
+    assert re.findall(r"^(.*): the same \[(?:0, )*0\]$", output, re.MULTILINE) == list(KINDS), output
