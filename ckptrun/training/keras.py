@@ -79,6 +79,7 @@ class _Checkpoints:
         self._source: Any = None
         self._others: list[Any] = []
         self._remembered: list[dict[str, Any]] = []
+        self._random: list[Any] | None = None
         self._together: _Together | None = None
 
     # --- what a program calls
@@ -97,6 +98,7 @@ class _Checkpoints:
         facts = _load(path, model, self._together)
         self.epoch, self.place, self.steps = facts["epoch"], facts["place"], facts["steps"]
         self._remembered, self._ended_at = facts["callbacks"], facts["ended"]
+        self._random = facts["random"]
         return int(self.epoch)
 
     def fit(self, model: Any, x: Any, y: Any = None, *, epochs: int = 1, callbacks: Any = (), **options: Any) -> Any:
@@ -150,12 +152,21 @@ class _Checkpoints:
         self._in_training = True
         for number, state in enumerate(self._remembered[: len(self._others)]):
             _remind(self._others[number], state)
+        _set_random_states(self._random)  # once more: Keras may have drawn from them to try the model
 
     def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
         """Count the batches of this epoch from here."""
         self.epoch, self.place = epoch, self._passed_over
         self._offset, self._passed_over = self._passed_over, 0
         self._steps_before = self.steps - self.place
+        if not self.place:
+            self.on_train_batch_begin(0)
+
+    def on_train_batch_begin(self, batch: int, logs: object = None) -> None:
+        """Restore what PyTorch draws from: the iterator that is made for the rest of an epoch has drawn, too."""
+        if self._random is not None:
+            _set_torch_states(self._random)
+            self._random = None
 
     def on_train_batch_end(self, batch: int, logs: object = None) -> None:
         """Count, and save and stop where that was asked for."""
@@ -163,7 +174,8 @@ class _Checkpoints:
         if self._length is not None:  # with `steps_per_execution` the last batches may be fewer than Keras says
             self.place = min(self.place, self._length)
         self.steps = self._steps_before + self.place
-        self._attend()
+        if not self._fitting or self.place != self._length:  # after the last one: in the validation, or at the epoch's end
+            self._attend()
 
     def on_test_begin(self, logs: object = None) -> None:
         """Count the epoch as done: its batches are, a validation changes nothing."""
@@ -184,6 +196,8 @@ class _Checkpoints:
             self._source.turn_to(self.epoch)
         if self._every_epochs and (epoch + 1) % self._every_epochs == 0:
             self.save()
+        if self.epoch < self._target:
+            self._attend()
 
     def on_train_end(self, logs: object = None) -> None:
         """Save once more where another callback has ended the training: with what it did to the weights at the end."""
@@ -495,19 +509,36 @@ def _draws(act: Callable[[], Any]) -> bool:
 
 
 def _random_states() -> list[Any]:
+    """Return the states of the general generators of Python, NumPy and, where it is loaded, PyTorch: its dropout draws there."""
     import numpy
 
     state = numpy.random.get_state(legacy=False)
-    return [random.getstate(), {**state, "state": {**state["state"], "key": state["state"]["key"].tolist()}}]
+    plain = {**state, "state": {**state["state"], "key": state["state"]["key"].tolist()}}
+    torch: Any = sys.modules.get("torch")
+    devices = torch.cuda.get_rng_state_all() if torch is not None and torch.cuda.is_initialized() else []
+    return [random.getstate(), plain, [one.tolist() for one in (torch.get_rng_state(), *devices)] if torch is not None else []]
 
 
-def _set_random_states(states: list[Any]) -> None:
+def _set_random_states(states: list[Any] | None) -> None:
     import numpy
 
-    (version, numbers, gauss), state = states
+    if states is None:
+        return
+
+    (version, numbers, gauss), state, _ = states
     random.setstate((version, tuple(numbers), gauss))
     key = numpy.array(state["state"]["key"], dtype=numpy.uint32)
     numpy.random.set_state({**state, "state": {**state["state"], "key": key}})
+
+
+def _set_torch_states(states: list[Any]) -> None:
+    """Set PyTorch's generators; those of CUDA where there are as many devices."""
+    torch: Any = sys.modules.get("torch")
+    if states[2] and torch is not None:
+        first, *devices = (torch.tensor(one, dtype=torch.uint8) for one in states[2])
+        torch.set_rng_state(first)
+        if devices and len(devices) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(devices)
 
 
 # --- what other callbacks remember
@@ -604,8 +635,8 @@ def _load(path: str, model: Any, together: _Together | None) -> dict[str, Any]:
         facts["callbacks"] = _with_arrays(facts["callbacks"], arrays)
     states = facts["random"]
     own = 0 if together is None else together.number
-    if own < len(states):
-        _set_random_states(json.loads(states[own]))
+    facts["random"] = json.loads(states[own]) if own < len(states) else None
+    _set_random_states(facts["random"])
     return facts
 
 

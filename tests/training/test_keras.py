@@ -86,7 +86,9 @@ def test_keras_3(tmp_path: Path, keras_3: str) -> None:
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends(tmp_path: Path, keras_3: str, backend: str) -> None:
     """Keras 3 on JAX and on PyTorch, where TensorFlow is loaded, too, because Keras does so for a seed."""
-    assert not wrong(cases(tmp_path, *EVERYWHERE, packages=keras_3, KERAS_BACKEND=backend))
+    # With PyTorch Keras itself trains no stateful layers, and one batch at a time.
+    words = [case for case in EVERYWHERE if backend == "jax" or case not in ("recurrent", "several at a time")]
+    assert not wrong(cases(tmp_path, *words, packages=keras_3, KERAS_BACKEND=backend))
 
 
 @pytest.mark.long
