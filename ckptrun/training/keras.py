@@ -90,7 +90,10 @@ class _Checkpoints:
         Raises ValueError for a checkpoint of another model, for what is none of this adapter's, and for a model that is not built.
         """
         if not isinstance(self, _keras(model).callbacks.Callback):
-            raise TypeError("the model is of another Keras than the callback: import the Keras that you use before checkpoints_in")
+            raise TypeError(
+                "the model is of another Keras than the callback: before checkpoints_in import the one that you use alone,"
+                " or say with TF_USE_LEGACY_KERAS=1 that it is tf_keras"
+            )
         self._together = _together(model)
         path = self._newest()
         if path is None:

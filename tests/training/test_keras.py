@@ -47,10 +47,11 @@ def wrong(found: dict[str, bool]) -> list[str]:
 
 @pytest.fixture(scope="session")
 def keras_3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Install TensorFlow 2.21 with its Keras 3, and JAX, into a folder of their own; PyTorch is there."""
+    """Install TensorFlow 2.21 with its Keras 3, Keras 2 as `tf_keras`, and JAX into a folder of their own; PyTorch is there."""
     packages = str(tmp_path_factory.mktemp("keras-3"))
-    command = [sys.executable, "-m", "pip", "install", "-q", "--target", packages, "tensorflow-cpu==2.21.0", "jax==0.10.2"]
-    subprocess.run(command, check=True)
+    wanted = ("tensorflow-cpu==2.21.0", "jax==0.10.2")
+    for words in (wanted, ("--no-deps", "tf_keras==2.21.0")):
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", packages, *words], check=True)
     yield packages
     subprocess.run(["rm", "-rf", packages], check=True)  # a gigabyte
 
@@ -79,6 +80,13 @@ def test_keras_2_in_full(tmp_path: Path) -> None:
 def test_keras_3(tmp_path: Path, keras_3: str) -> None:
     """TensorFlow 2.21 with its Keras 3: all of it, dropout without any switch."""
     assert not wrong(cases(tmp_path, *EVERYWHERE, *WITH_TENSORFLOW, packages=keras_3))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_keras_2_beside_keras_3(tmp_path: Path, keras_3: str) -> None:
+    """`tf_keras`, chosen as it is for `tf.keras`."""
+    assert not wrong(cases(tmp_path, "arrays", "dropout, scaled", packages=keras_3, TF_USE_LEGACY_KERAS="1"))
 
 
 @pytest.mark.long
