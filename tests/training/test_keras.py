@@ -94,8 +94,10 @@ def test_keras_2_beside_keras_3(tmp_path: Path, keras_3: str) -> None:
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends(tmp_path: Path, keras_3: str, backend: str) -> None:
     """Keras 3 on JAX and on PyTorch, where TensorFlow is loaded, too, because Keras does so for a seed."""
-    # With PyTorch Keras itself trains no stateful layers, and one batch at a time.
-    words = [case for case in EVERYWHERE if backend == "jax" or case not in ("recurrent", "several at a time")]
+    # With PyTorch Keras itself trains no stateful layers, and one batch at a time; and a validation draws from what dropout draws
+    # from: it is restored where the stop was not in one.
+    left_out = ("recurrent", "several at a time", "dropout, scaled*")
+    words = [*EVERYWHERE] if backend == "jax" else [*(set(EVERYWHERE) - set(left_out)), "dropout*", "dropout, scaled"]
     assert not wrong(cases(tmp_path, *words, packages=keras_3, KERAS_BACKEND=backend))
 
 
