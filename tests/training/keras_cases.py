@@ -416,6 +416,34 @@ def remembered(folder: Path) -> bool:
     return ends[0] == ends[1] and ends[0][-1] == ends[0][3]
 
 
+class Counts(keras.callbacks.Callback):  # type: ignore[misc]
+    """A callback of the program's own, with a state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epochs, self.seen = 0, numpy.zeros(2)
+
+    def on_epoch_end(self, epoch: int, logs: object = None) -> None:
+        """Count in both."""
+        self.epochs, self.seen = self.epochs + 1, self.seen + [1, 2]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return both."""
+        return {"epochs": self.epochs, "seen": [self.seen]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take both back."""
+        self.epochs, self.seen = state["epochs"], state["seen"][0]
+
+
+def own_state(folder: Path) -> bool:
+    """Return whether a callback that has `state_dict` and `load_state_dict` counts on."""
+    start(folder, "arrays", 9, callbacks=[Counts()])
+    last = Counts()
+    start(folder, "arrays", None, callbacks=[last])
+    return last.epochs == EPOCHS and last.seen.tolist() == [EPOCHS, 2 * EPOCHS]
+
+
 def nothing_left(folder: Path) -> bool:
     """Return whether a training that is through is not trained, nor is one that had more epochs; and nobody stumbles over it."""
     start(folder, "arrays", None)
@@ -443,6 +471,7 @@ CHECKS: dict[str, Callable[[Path], bool]] = {
     "as a callback": as_a_callback,
     "asked in a validation": asked_in_a_validation,
     "remembered": remembered,
+    "own state": own_state,
     "nothing left": nothing_left,
     "another folder": another_folder,
 }

@@ -17,7 +17,16 @@ ROOT = Path(__file__).parent.parent.parent
 EVERYWHERE = (
     *("arrays*", "dropout, scaled*", "sequence", "sequence that draws", "augmented", "not built", "recurrent", "two inputs"),
     *("list of inputs", "split", "steps of arrays", "several at a time", "bfloat16"),
-    *("another model", "refusals", "as a callback", "asked in a validation", "remembered", "nothing left", "another folder"),
+    *(
+        "another model",
+        "refusals",
+        "as a callback",
+        "asked in a validation",
+        "remembered",
+        "own state",
+        "nothing left",
+        "another folder",
+    ),
 )
 WITH_TENSORFLOW = (
     *("dataset*", "not built, dataset", "gan", "gan, arrays", "tensors", "endless", "compiled"),
