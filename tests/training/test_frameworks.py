@@ -48,7 +48,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
 
 def run_cases(module: str, folder: Path, packages: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the cases of one module; what it found stands behind the word CASES."""
-    environment = {**os.environ, "PYTHONPATH": f"{packages}:{ROOT}", **variables}
+    environment = {**os.environ, "PYTHONPATH": f"{packages}:{ROOT}", "USE_TF": "0", **variables}
     command = [sys.executable, "-m", f"tests.training.{module}", str(folder)]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
@@ -113,6 +113,14 @@ def test_trouble_around_lightnings_save(packages: Callable[[str], str], tmp_path
     """Kills, a full disk, writers of folders and of threads, several trainings in one program."""
     found = cases("lightning_trouble", tmp_path, packages("lightning"))
     assert set(found.values()) == {True} and len(found) == 7, found
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_trouble_around_the_trainers_save(packages: Callable[[str], str], tmp_path: Path) -> None:
+    """Half-written folders, a full disk, two Trainers in one program, asks where it saves, evaluates or ends anyway."""
+    found = cases("huggingface_trouble", tmp_path, packages("transformers"))
+    assert set(found.values()) == {True} and len(found) == 6, found
 
 
 @pytest.mark.long
