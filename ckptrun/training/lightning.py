@@ -182,7 +182,7 @@ class _Checkpoints:
             if loop.batch_progress.current.ready == 0 and not ahead:
                 for loader in _resumable(trainer):  # limit_train_batches ends an epoch before the loader does
                     _begin_epoch(loader, trainer.current_epoch)
-            self._look(trainer, "batch", random_state(), ahead)
+            self._look(trainer, "batch", None, ahead)
         for loader in _resumable(trainer):  # a validation may have come between what was saved and the first batch
             if loader._resumed is not None:
                 loader._resumed = {**loader._resumed, "now": {**loader._resumed["now"], "random": random_state()}}
@@ -197,7 +197,7 @@ class _Checkpoints:
     def _step(self, trainer: Any) -> int:
         return int(trainer.global_step or trainer.fit_loop.epoch_loop.batch_progress.total.completed)
 
-    def _look(self, trainer: Any, place: str, random: dict[str, Any], ahead: int = 0) -> None:
+    def _look(self, trainer: Any, place: str, random: dict[str, Any] | None, ahead: int = 0) -> None:
         self._looks += 1
         step = self._step(trainer)
         wanted = self._vote.take(self._looks)
@@ -213,21 +213,24 @@ class _Checkpoints:
         if wanted.stop and not 0 < trainer.max_steps <= trainer.global_step:  # Lightning would not come back to its last validation
             raise SystemExit(0)
 
-    def _save(self, trainer: Any, name: str, place: str, random: dict[str, Any], ahead: int) -> None:
+    def _save(self, trainer: Any, name: str, place: str, random: dict[str, Any] | None, ahead: int) -> None:
         ranks = self._ranks
         atomic = ckptrun.atomic_path(name)
         temporary = ranks.from_first(ranks.first_does(atomic.__enter__))
         loaders = [_behind(state, ahead) for state in trainer.fit_loop._combined_loader._state_dicts()]
-        self._of_ranks, self._place = ranks.to_first({"random": random, "loaders": loaders}), place
+        own = {"random": random_state() if random is None else random, "loaders": loaders}
+        self._of_ranks, self._place = ranks.to_first(own), place
         failed: BaseException | None = None
         plugin = trainer.strategy.checkpoint_io
+        late = type(plugin).__name__ == "AsyncCheckpointIO"  # it would return before the file stands
         try:
-            if type(plugin).__name__ == "AsyncCheckpointIO":  # it would return before the file stands
+            if late:
                 trainer.strategy.checkpoint_io = plugin.checkpoint_io
             trainer.save_checkpoint(temporary)
         except Exception as error:
             failed = error
-        trainer.strategy.checkpoint_io = plugin
+        if late:
+            trainer.strategy.checkpoint_io = plugin
         self._of_ranks, self._place = [], None
         try:
             ranks.all_or_none(failed)
