@@ -44,6 +44,7 @@ model = GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=32,
 quiet = {"report_to": "none", "disable_tqdm": True, "save_strategy": "no", "logging_strategy": "no"}
 if "--every" in sys.argv:
     quiet |= {"save_strategy": "steps", "save_steps": int(sys.argv[sys.argv.index("--every") + 1])}
+    quiet["lr_scheduler_type"] = "constant"  # else the rate depends on STEPS
 if "--unused" in sys.argv:
     quiet["ddp_find_unused_parameters"] = True
 arguments = TrainingArguments(

@@ -140,7 +140,7 @@ def test_hugging_face(packages: Callable[[str], str], tmp_path: Path) -> None:
 def test_what_the_trainer_can_do(packages: Callable[[str], str], tmp_path: Path, release: str) -> None:
     """All of it resumes to the bit, and evaluates once, but what the Trainer itself draws anew: groups by length, augmentations."""
     found = cases("huggingface_features", tmp_path, packages(release))
-    anew = {"grouped", "augmented", "augmented in workers"}
+    anew = {"grouped", "augmented", "augmented in workers"} | ({"no length"} if release == "transformers 4.57" else set())
     assert {name for name, same in found.items() if not same} == anew and len(found) == 10, found
 
 
