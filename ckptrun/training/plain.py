@@ -26,13 +26,16 @@ import ckptrun
 
 
 class Checkpoint:
-    """One checkpoint file; `.json` in its name means JSON, anything else pickle. `every`: save after so many steps, too."""
+    """One checkpoint file; `.json` at the end of its name means JSON, anything else pickle. `every`: save after so many steps, too.
 
-    def __init__(self, name: str, *, every: int = 0) -> None:
-        self.name = name
-        self._every, self._steps = every, 0
-        self._json = name.endswith(".json")
+    `~` is the home folder, as in the shell. Of two in one program call `step` of both before you stop: each saves for the same ask.
+    """
+
+    def __init__(self, name: str | os.PathLike[str], *, every: int = 0) -> None:
+        self.name = os.path.expanduser(os.fspath(name))
+        self._json = self.name.endswith(".json")
         self._run = ckptrun.current()
+        self._every, self._steps, self._answered = every, 0, self._run.ask
 
     def load(self, fresh: Any) -> Any:
         """Return the data that stands in the file, `fresh` where there is none. Raises what pickle and json raise."""
@@ -46,15 +49,21 @@ class Checkpoint:
         """Tell that a step is done, save if that was asked for; return whether to stop now. Without `step` calls are counted."""
         self._steps += 1
         self._run.progress(self._steps if step is None else step, total)
-        if self._run.checkpoint_requested or (self._every and self._steps % self._every == 0):
+        asked = self._run.checkpoint_requested or self._run.ask > self._answered  # the first looks; another's save answers it
+        if asked or (self._every and self._steps % self._every == 0):
             self.save(data)
         return self._run.stop_requested
 
     def save(self, data: Any) -> None:
-        """Save now."""
+        """Save now. Raises OSError, and what pickle and json raise; the old file stays then."""
+        ask = self._run.ask
         with ckptrun.atomic_path(self.name) as path, open(path, "wb") as file:
-            file.write(json.dumps(data).encode() if self._json else pickle.dumps(data))
-        self._run.saved(os.fspath(self.name))
+            if self._json:
+                file.write(json.dumps(data).encode())
+            else:
+                pickle.dump(data, file)
+        self._run.saved(self.name)
+        self._answered = ask
 
     def done(self) -> None:
         """Say that the program is finished: no further link follows."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.checkpoints.foreign import PACKAGES
 from tests.end_to_end.harness import CHILDREN, PROGRAMS
 from tests.end_to_end.jobs import Jobs
 
@@ -76,8 +79,11 @@ def test_a_training_that_submits_its_script_again(jobs: Jobs) -> None:
 def test_lightning(jobs: Jobs) -> None:
     """Lightning with its auto-requeue: asked with USR1 it saves and requeues its job, or is refused; each way one chain goes on."""
     jobs.provide(PROGRAMS / "lightning_counter.py")
+    packages = jobs.folder / "packages"
+    for words in PACKAGES["lightning"]:
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", packages, *words], check=True)
     command = f"exec ckptrun --checkpoint ck --time-limit 90s --margin 20s python {jobs.lab.home}/lightning_counter.py ck 700"
-    job = jobs.submit("--ntasks=1", jobs.script(command))
+    job = jobs.submit("--ntasks=1", jobs.script(command, before=f"export PYTHONPATH={packages}\n"))
     jobs.until_event("ended", limit_s=200)
     print(jobs.story())
     if jobs.outcomes() == ["requeued"]:

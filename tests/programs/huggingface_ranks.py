@@ -1,6 +1,6 @@
 """A training of Hugging Face's Trainer on the ranks of torchrun: `huggingface_ranks.py FOLDER STEPS SECONDS_A_STEP`.
 
-The first rank writes the weights to FOLDER.final.
+`--unused`: DDP with find_unused_parameters. `--every STEPS`: save after so many. The first rank writes the weights to FOLDER.final.
 """
 
 import hashlib
@@ -42,6 +42,11 @@ set_seed(3)
 rows = [{"input_ids": row, "labels": row} for row in torch.randint(0, 32, (56, 8), generator=torch.Generator().manual_seed(1))]
 model = GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=32, n_positions=16))
 quiet = {"report_to": "none", "disable_tqdm": True, "save_strategy": "no", "logging_strategy": "no"}
+if "--every" in sys.argv:
+    quiet |= {"save_strategy": "steps", "save_steps": int(sys.argv[sys.argv.index("--every") + 1])}
+    quiet["lr_scheduler_type"] = "constant"  # else the rate depends on STEPS
+if "--unused" in sys.argv:
+    quiet["ddp_find_unused_parameters"] = True
 arguments = TrainingArguments(
     folder, max_steps=steps, per_device_train_batch_size=4, save_total_limit=2, use_cpu=True, ddp_backend="gloo", **quiet
 )

@@ -1,6 +1,6 @@
-"""A Lightning training on two processes of this machine: `lightning_ranks.py FOLDER STEPS SECONDS_A_STEP`.
+"""A Lightning training on processes of this machine: `lightning_ranks.py FOLDER STEPS SECONDS_A_STEP [RANKS [STRATEGY [EVERY]]]`.
 
-Lightning starts the second process by itself. The first one writes the weights to FOLDER.final.
+Lightning starts the others by itself: two in all, if nothing else is said. The first one writes the weights to FOLDER.final.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from ckptrun.training.lightning import checkpoints_in  # noqa: E402
 from ckptrun.training.pytorch import ResumableLoader  # noqa: E402
 
 folder, steps, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+ranks, strategy, every = (*sys.argv[4:], *("2", "ddp", "0")[len(sys.argv[4:]) :])
 
 
 def say(text):
@@ -51,14 +52,14 @@ pl.seed_everything(3, verbose=False)
 rows = torch.rand(80, 6, generator=torch.Generator().manual_seed(1))
 data = TensorDataset(rows, (rows.sum(dim=1) > 3).long())
 rank = int(os.environ.get("LOCAL_RANK", "0"))
-loader = ResumableLoader(DataLoader(data, batch_size=6, sampler=DistributedSampler(data, 2, rank)))
-checkpoints = checkpoints_in(folder)
+loader = ResumableLoader(DataLoader(data, batch_size=6, sampler=DistributedSampler(data, int(ranks), rank)))
+checkpoints = checkpoints_in(folder, every=int(every))
 quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
 trainer = pl.Trainer(
     max_steps=steps,
     accelerator="cpu",
-    devices=2,
-    strategy="ddp",
+    devices=int(ranks),
+    strategy=strategy,
     callbacks=[checkpoints],
     use_distributed_sampler=False,
     **quiet,

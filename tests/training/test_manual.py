@@ -36,7 +36,7 @@ def test_each_cell_is_shown_by_a_test() -> None:
     lines = TABLE.partition("<!-- shown by\n")[2].partition("-->")[0].splitlines()
     shown = dict(line.split(": ", 1) for line in lines)
     known = cells()
-    assert len(known) == 95
+    assert len(known) == 130
     for adapter, what, said in known:
         if not says_nothing(said):
             assert said.startswith(("yes", "no")), said

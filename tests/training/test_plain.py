@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +78,55 @@ def test_a_damaged_file_is_no_fresh_start(tmp_path: Path) -> None:
     (tmp_path / "data.json").write_text('{"counter": ')
     with pytest.raises(ValueError, match="Expecting value"):
         Checkpoint(str(tmp_path / "data.json")).load({})
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_what_cannot_be_saved_leaves_the_old_file(tmp_path: Path, name: str) -> None:
+    """Data that neither format can hold, wherever in it that comes: the error is the writer's, and nothing else lies there."""
+    checkpoint = Checkpoint(str(tmp_path / name))
+    checkpoint.save({"counter": 1})
+    with pytest.raises((TypeError, AttributeError, pickle.PicklingError)):
+        checkpoint.save({"counter": 2, "data": list(range(100000)), "function": lambda: None})
+    assert checkpoint.load(None) == {"counter": 1}
+    assert [one.name for one in tmp_path.iterdir()] == [name]
+
+
+def test_two_in_one_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each saves once for one ask, although the first one's save has answered it."""
+    clock, folder = Clock(), tmp_path / "mailbox"
+    folder.mkdir()
+    monkeypatch.setattr(ckptrun, "_current", training(folder, clock))
+    one, other = Checkpoint(str(tmp_path / "one.json")), Checkpoint(str(tmp_path / "other.pkl"))
+    for step in range(1, 5):
+        clock.now += 2.0
+        if step in (2, 4):
+            mailbox.ask(str(folder), 2, 1, stop=step == 4, reason="r")
+        stops = [one.step(step, step), other.step(-step, step)]
+        assert stops == [step == 4] * 2
+        assert (one.load(0), other.load(0)) == {1: (0, 0), 2: (2, -2), 3: (2, -2), 4: (4, -4)}[step]
+
+
+def test_names_of_all_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Path, the home folder, and a folder that stands where the file should be."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Checkpoint("~/new/data.json").save([1])
+    assert (tmp_path / "new" / "data.json").read_text() == "[1]"
+    (tmp_path / "folder.pkl").mkdir()
+    checkpoint = Checkpoint(tmp_path / "folder.pkl")
+    with pytest.raises(IsADirectoryError):
+        checkpoint.load({})
+    with pytest.raises(IsADirectoryError):
+        checkpoint.save({})
+    assert list((tmp_path / "folder.pkl").iterdir()) == []
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["folder.pkl", "new"]
+
+
+def test_large_data_is_not_copied(tmp_path: Path) -> None:
+    """A pickle goes to the file as it is made: it does not lie in memory beside the data."""
+    checkpoint, data = Checkpoint(str(tmp_path / "data.pkl")), {"array": bytes(32 << 20)}
+    tracemalloc.start()
+    checkpoint.save(data)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 8 << 20, most
+    assert checkpoint.load(None) == data
