@@ -152,7 +152,9 @@ def test_signals_that_end_the_chain(ckptrun: Ckptrun, number: int, code: int, ou
     """TERM outside Slurm stops, HUP and INT cancel: the training is asked first, and the next command goes on behind it."""
     goal(ckptrun, 100_000)
     command = counter("@goal", 0.1, "--hear", "USR1,INT", "--only-asked")
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a run behind nohup would hand on that it is ignored
     running = ckptrun.start("--checkpoint", "ck", "--", *command)
+    signal.signal(signal.SIGHUP, hangup)
     running.until("step 3")
     running.send(number)
     text = running.end(code)
