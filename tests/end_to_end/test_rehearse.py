@@ -61,7 +61,9 @@ def rehearse_guide(ckptrun: Ckptrun, program: str, checkpoint: str, seconds: flo
 
 
 def is_too_short(resumed: str, checkpoint: str) -> bool:
-    """Return whether the second start opened what was saved and did not come to a save of its own, where saves have steps."""
+    """Return whether the second start did not come to open what was saved, or to a save of its own, where saves have steps."""
+    if "its second start never opened" in resumed:
+        return True
     return checkpoint == "checkpoints" and resumed.startswith("yes, its second start opened") and "went on to step" not in resumed
 
 
