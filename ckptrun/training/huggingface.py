@@ -23,7 +23,9 @@ import re
 from typing import Any
 
 import ckptrun
-from ckptrun.training.pytorch import Ranks, Vote, Wanted, random_state, set_random_state
+from ckptrun.training.pytorch.dice import random_state, set_random_state
+from ckptrun.training.pytorch.ranks import Ranks, Vote, Wanted
+from ckptrun.training.told import told_in
 
 _NAME = re.compile(r"checkpoint-(\d+)")
 _OURS = "ckptrun"  # in trainer_state.json, among the states of callbacks
@@ -64,8 +66,7 @@ class _Checkpoints:
 
     def newest(self) -> str | None:
         """Return the checkpoint to resume from: what ckptrun verified, else the newest of the output folder; None without one."""
-        told = self._run.checkpoint
-        if told is not None and _NAME.fullmatch(os.path.basename(told)) and _is_in(told, self.folder):
+        if (told := told_in(self._run, self.folder, _NAME)) is not None:
             return told
         names = os.listdir(self.folder) if os.path.isdir(self.folder) else []
         numbers = [int(found[1]) for name in names if (found := _NAME.fullmatch(name))]
@@ -162,11 +163,6 @@ class _Checkpoints:
 
 def _is_last(state: Any) -> bool:
     return bool(0 < state.max_steps <= state.global_step)
-
-
-def _is_in(path: str, folder: str) -> bool:
-    """Return whether a checkpoint lies in a folder: another Trainer of the same program has one of its own."""
-    return os.path.exists(path) and os.path.isdir(folder) and os.path.samefile(os.path.dirname(path), folder)
 
 
 def _is_written(path: str) -> bool:

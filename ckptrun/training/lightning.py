@@ -29,7 +29,10 @@ import sys
 from typing import Any
 
 import ckptrun
-from ckptrun.training.pytorch import Ranks, ResumableLoader, Vote, random_state, set_random_state
+from ckptrun.training.pytorch.dice import random_state, set_random_state
+from ckptrun.training.pytorch.loader import ResumableLoader
+from ckptrun.training.pytorch.ranks import Ranks, Vote
+from ckptrun.training.told import say, told_in
 
 _NAME = re.compile(r"step-(\d{7,})\.ckpt")
 # Lightning does not count the steps of an optimizer that a module calls past it: after so many batches without one, each is a step.
@@ -81,8 +84,7 @@ class _Checkpoints:
 
     def newest(self) -> str | None:
         """Return the checkpoint to resume from: what ckptrun verified, else the newest of the folder; None without one."""
-        told = self._run.checkpoint
-        if told is not None and _NAME.fullmatch(os.path.basename(told)) and _is_in(told, self.folder):
+        if (told := told_in(self._run, self.folder, _NAME)) is not None:
             return told
         found = self._all()
         return os.path.join(self.folder, found[-1]) if found else None
@@ -153,7 +155,7 @@ class _Checkpoints:
         loops.pop("combined_loader", None)
         if trainer.global_rank == 0:
             what = "random states and the place in the epoch begin anew"
-            _say(f"saved by {len(of_ranks)} ranks and read by {trainer.world_size}: {what}")
+            say(f"saved by {len(of_ranks)} ranks and read by {trainer.world_size}: {what}")
 
     def state_dict(self) -> dict[str, Any]:
         """Return what Lightning does not save: each rank's random state, and its place in the data.
@@ -181,11 +183,10 @@ class _Checkpoints:
         elif self._complete:
             if loop.batch_progress.current.ready == 0 and not ahead:
                 for loader in _resumable(trainer):  # limit_train_batches ends an epoch before the loader does
-                    _begin_epoch(loader, trainer.current_epoch)
+                    loader.begin_epoch(trainer.current_epoch)
             self._look(trainer, "batch", None, ahead)
         for loader in _resumable(trainer):  # a validation may have come between what was saved and the first batch
-            if loader._resumed is not None:
-                loader._resumed = {**loader._resumed, "now": {**loader._resumed["now"], "random": random_state()}}
+            loader.go_on_as_drawn()
         return True
 
     def _is_complete(self, trainer: Any, before: int) -> bool:
@@ -248,7 +249,7 @@ class _Checkpoints:
             try:
                 shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
             except OSError as error:
-                _say(f"{path} stays: {error.strerror}")
+                say(f"{path} stays: {error.strerror}")
 
     def _all(self) -> list[str]:
         names = os.listdir(self.folder) if os.path.isdir(self.folder) else []
@@ -260,21 +261,8 @@ def _again(folder: str, every: int, keep: int) -> Any:
     return checkpoints_in(folder, every=every, keep=keep)
 
 
-def _is_in(path: str, folder: str) -> bool:
-    """Return whether a checkpoint lies in a folder: another training of the same program has one of its own."""
-    return os.path.exists(path) and os.path.isdir(folder) and os.path.samefile(os.path.dirname(path), folder)
-
-
 def _resumable(trainer: Any) -> list[ResumableLoader]:
     return [loader for loader in trainer.fit_loop._combined_loader.flattened if isinstance(loader, ResumableLoader)]
-
-
-def _begin_epoch(loader: Any, epoch: int) -> None:
-    epoch = max(loader.epoch, epoch)
-    if loader._resumed is None:
-        loader.epoch, loader.place, loader._began = epoch, 0, None
-    else:  # nothing was read in this start: a validation was all that its epoch still had
-        loader.load_state_dict({**loader._resumed, "epoch": epoch, "place": 0})
 
 
 def _behind(state: Any, ahead: int) -> Any:
@@ -282,7 +270,3 @@ def _behind(state: Any, ahead: int) -> Any:
     if ahead and isinstance(state, dict) and isinstance(state.get("place"), int) and state["place"] >= ahead:
         return {**state, "place": state["place"] - ahead}
     return state
-
-
-def _say(text: str) -> None:
-    print(f"ckptrun: {text}", file=sys.stderr, flush=True)

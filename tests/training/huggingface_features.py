@@ -7,10 +7,7 @@ numbers and best metric, and to have gone through the same batches and evaluatio
 from __future__ import annotations
 
 import inspect
-import json
 import random
-import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ from transformers import EarlyStoppingCallback, GPT2Config, GPT2LMHeadModel, Tra
 
 import ckptrun
 from ckptrun.training.huggingface import checkpoints_for
+from tests.training import interrupted
 
 ROWS = [{"input_ids": row, "labels": row} for row in torch.randint(0, 32, (28, 8), generator=torch.Generator().manual_seed(1))]
 LONGER = [{"input_ids": row, "labels": row} for row in (torch.arange(4 + number % 5) for number in range(28))]
@@ -112,19 +110,14 @@ def start(folder: Path, after: int | None, trace: list[str], case: dict[str, Any
 
 
 def same(folder: Path, case: dict[str, Any]) -> bool:
-    """Return whether a training that was stopped at all these places ends as one that was not, and did everything once."""
-    trace: list[str] = []
-    expected = start(folder / "whole", None, trace, case)[0]
-    parts: list[str] = []
-    for after in case["asks"]:
-        assert start(folder / "parts", after, parts, case)[1], (after, parts)
-    ended, stopped = start(folder / "parts", None, parts, case)
-    assert not stopped
-    if isinstance(ended[-1], str):
-        expected[-1], ended[-1] = (one.rpartition("/")[2] for one in (expected[-1], ended[-1]))
-    if (ended, parts) != (expected, trace) and "-v" in sys.argv:
-        print("whole", *trace, expected, "parts", *parts, ended, sep="\n  ")
-    return (ended, parts) == (expected, trace)
+    """Return whether it ends alike; of the best checkpoint its name is compared, because each has a folder of its own."""
+    return interrupted.same(folder, case, start, alike=by_name)
+
+
+def by_name(ended: list[Any]) -> list[Any]:
+    """Return how a training ended, with the name alone of its best checkpoint."""
+    *others, best = ended
+    return [*others, best.rpartition("/")[2] if isinstance(best, str) else best]
 
 
 def padded(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -169,12 +162,5 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def main() -> None:
-    """Run all cases, or those that are named."""
-    warnings.simplefilter("ignore")
-    folder, names = Path(sys.argv[1]), [name for name in sys.argv[2:] if name != "-v"]
-    print("CASES", json.dumps({name: same(folder / name, CASES[name]) for name in names or CASES}))
-
-
 if __name__ == "__main__":
-    main()
+    interrupted.main(CASES, same)

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
 import os
 import random
-import sys
-import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 import ckptrun
 from ckptrun.training.lightning import checkpoints_in
 from ckptrun.training.pytorch import ResumableLoader
+from tests.training import interrupted
 
 pl: Any = importlib.import_module(os.environ.get("CKPTRUN_TEST_LIGHTNING", "lightning.pytorch"))
 callbacks = importlib.import_module(f"{pl.__name__}.callbacks")
@@ -201,20 +200,6 @@ def start(folder: Path, after: int | None, trace: list[str], case: dict[str, Any
     return ended, stopped
 
 
-def same(folder: Path, case: dict[str, Any]) -> bool:
-    """Return whether a training that was stopped at all these places ends as one that was not, and did everything once."""
-    trace: list[str] = []
-    expected = start(folder / "whole", None, trace, case)[0]
-    parts: list[str] = []
-    for after in case["asks"]:
-        assert start(folder / "parts", after, parts, case)[1], (after, parts)
-    ended, stopped = start(folder / "parts", None, parts, case)
-    assert not stopped
-    if (ended, parts) != (expected, trace) and "-v" in sys.argv:
-        print("whole", *trace, expected, "parts", *parts, ended, sep="\n  ")
-    return (ended, parts) == (expected, trace)
-
-
 def early(folder: Path) -> Any:
     return callbacks.EarlyStopping("val_loss", patience=50)
 
@@ -289,12 +274,5 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def main() -> None:
-    """Run all cases, or those that are named."""
-    warnings.simplefilter("ignore")
-    folder, names = Path(sys.argv[1]), [name for name in sys.argv[2:] if name != "-v"]
-    print("CASES", json.dumps({name: same(folder / name, CASES[name]) for name in names or CASES}))
-
-
 if __name__ == "__main__":
-    main()
+    interrupted.main(CASES, partial(interrupted.same, start=start))

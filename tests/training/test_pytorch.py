@@ -18,8 +18,8 @@ from torch.utils import data
 
 import ckptrun
 from ckptrun import mailbox
-from ckptrun.training import pytorch
 from ckptrun.training.pytorch import Checkpoints, ResumableLoader, Values
+from ckptrun.training.pytorch.dice import random_state, set_random_state
 from ckptrun.words import Verdict
 from tests.checkpoints.cases import look
 from tests.test_mailbox import Clock, training
@@ -423,9 +423,9 @@ def test_gpu_states_of_another_machine(capsys: pytest.CaptureFixture[str], monke
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "set_rng_state_all", taken.extend)
-    state = pytorch.random_state()
-    pytorch.set_random_state({**state, "cuda": ["one"]})
-    pytorch.set_random_state({**state, "cuda": ["one", "two"]})
+    state = random_state()
+    set_random_state({**state, "cuda": ["one"]})
+    set_random_state({**state, "cuda": ["one", "two"]})
     assert taken == ["one"]
     assert "saved with 2 GPUs, read with 1" in capsys.readouterr().err
 

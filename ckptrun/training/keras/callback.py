@@ -5,21 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import sys
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import ckptrun
 from ckptrun.training.keras.data import source_of
 from ckptrun.training.keras.dice import set_random_states, set_torch_states
 from ckptrun.training.keras.model import build, keras_of
+from ckptrun.training.keras.remembered import deaf, listed, remind, state_of
 from ckptrun.training.keras.saved import State, load
 from ckptrun.training.keras.workers import Together, together_of
+from ckptrun.training.told import say
 
 _NAME = re.compile(r"step-(\d{7,})\.npz")
-
-# What Keras's own callbacks that watch a metric (EarlyStopping, ReduceLROnPlateau, ModelCheckpoint) remember from epoch to epoch.
-_REMEMBERED = ("best", "best_epoch", "best_weights", "cooldown_counter", "stopped_epoch", "wait")
 
 
 class Stop(Exception):
@@ -100,7 +97,7 @@ class _Checkpoints:
         if os.path.isdir(self.folder) and not os.access(self.folder, os.W_OK):
             raise PermissionError(13, "checkpoints could not be written", self.folder)
         source = source_of(model, x, y, options)
-        self._others = [one for one in _listed(callbacks) if one is not self]
+        self._others = [one for one in listed(callbacks) if one is not self]
         build(model, source)
         self.resume(model)
         place, self._length = self.place, source.length
@@ -111,16 +108,14 @@ class _Checkpoints:
         ranges = [(self.epoch, self.epoch + 1, place), (self.epoch + 1, epochs, 0)] if place else [(self.epoch, epochs, 0)]
         ranges = [one for one in ranges if one[0] < min(one[1], epochs) and self._ended_at != epochs]
         if not ranges:
-            _say(
-                f"nothing is left to train: the newest checkpoint in {self.folder} has {self.epoch} epochs, or a callback ended it"
-            )
+            say(f"nothing is left to train: the newest checkpoint in {self.folder} has {self.epoch} epochs, or a callback ended it")
             return keras_of(model).callbacks.History()
         self._target, self._ended_at = epochs, None
         everybody = [*self._others, self]
         for number, (first, end, passed_over) in enumerate(ranges):
             last = number == len(ranges) - 1
             # For the callbacks they are one training: EarlyStopping would give the best weights back at the end of the first.
-            with _deaf(everybody, *(["on_train_begin"] if number else []), *([] if last else ["on_train_end"])):
+            with deaf(everybody, *(["on_train_begin"] if number else []), *([] if last else ["on_train_end"])):
                 history = self._fit(model, source, passed_over, {**options, "initial_epoch": first, "epochs": end})
             if model.stop_training:  # by us, or by another callback
                 for callback in everybody if not last and not self.stopped else ():
@@ -138,7 +133,7 @@ class _Checkpoints:
         """Give the other callbacks back what they remembered: we are the last, they have begun anew."""
         self._in_training = True
         for number, state in enumerate(self._remembered[: len(self._others)]):
-            _remind(self._others[number], state)
+            remind(self._others[number], state)
         set_random_states(self._random)  # once more: Keras may have drawn from them to try the model
 
     def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
@@ -197,7 +192,7 @@ class _Checkpoints:
     def save(self) -> str:
         """Save now, and return the path."""
         name = os.path.join(self.folder, f"step-{self.steps:07d}.npz")
-        self._remembered = [_state_of(one) for one in self._others]
+        self._remembered = [state_of(one) for one in self._others]
         facts = {
             "epoch": self.epoch,
             "place": self.place,
@@ -265,43 +260,3 @@ class _Checkpoints:
         except FileNotFoundError:
             return []
         return sorted((found for name in names if (found := _NAME.fullmatch(name))), key=lambda found: int(found[1]))
-
-
-def _listed(callbacks: Any) -> list[Any]:
-    """Return the callbacks of a program, which Keras takes one or many, or none."""
-    many = callbacks if isinstance(callbacks, Iterable) else getattr(callbacks, "callbacks", [callbacks])
-    return [] if callbacks is None else list(many)
-
-
-@contextlib.contextmanager
-def _deaf(callbacks: list[Any], *names: str) -> Iterator[None]:
-    """Let callbacks not hear of these for a while."""
-    before = [(vars(one), name, vars(one).get(name)) for one in callbacks for name in names]
-    for known, name, _ in before:
-        known[name] = lambda logs=None: None
-    try:
-        yield
-    finally:
-        for known, name, own in before:
-            known.pop(name)
-            known.update({} if own is None else {name: own})
-
-
-def _state_of(callback: Any) -> dict[str, Any]:
-    """Return what a callback remembers: its `state_dict`, else what Keras's own keep of the metric that they watch."""
-    if hasattr(callback, "state_dict"):
-        return dict(callback.state_dict())
-    known = vars(callback)
-    return {name: known[name] for name in _REMEMBERED if name in known and hasattr(callback, "monitor")}
-
-
-def _remind(callback: Any, state: dict[str, Any]) -> None:
-    if state and hasattr(callback, "load_state_dict"):
-        callback.load_state_dict(state)
-    elif hasattr(callback, "monitor"):
-        for name in [name for name in _REMEMBERED if name in state]:
-            setattr(callback, name, state[name])
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"ckptrun: {text}\n")
