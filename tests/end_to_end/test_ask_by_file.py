@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -69,12 +70,22 @@ def bwrap() -> str:
     return "bwrap"
 
 
+def without_slurm() -> list[str]:
+    """Return the mounts that leave a container without Slurm's client: each of its commands is a file that nobody may run."""
+    found = [path for name in ("sbatch", "scancel", "scontrol", "squeue", "sacct", "srun") if (path := shutil.which(name))]
+    return [word for path in found for word in ("--ro-bind", "/dev/null", os.path.realpath(path))]
+
+
 def in_container(bwrap: str, folder: Path, mailbox_bind: str) -> list[str]:
-    """Return the words of a container with pids of its own, in which the module is one mounted file and ckptrun is nowhere else."""
+    """Return the words of a container with pids of its own, in which the module is one mounted file and ckptrun is nowhere else.
+
+    Slurm's client is not there either.
+    """
     python = os.path.realpath(sys.executable)  # the interpreter itself: the packages of our environment are not there
     mounts = ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", str(ROOT), "--bind", str(folder), str(folder)]
     mounts += ["--ro-bind", str(Path(module.__file__)), str(ROOT / "mounted" / "ckptrun.py")]
     mounts += ["--ro-bind", API_COUNTER, str(ROOT / "api_counter.py"), "--setenv", "PYTHONPATH", str(ROOT / "mounted")]
+    mounts += without_slurm()
     text = f'exec "$0" --unshare-pid "${{@:2}}" {mailbox_bind} "$CKPTRUN_MAILBOX" "$CKPTRUN_MAILBOX" {python} $1'
     return ["bash", "-c", text, bwrap, str(ROOT / "api_counter.py") + " ck 140 0.1", *mounts]
 
@@ -84,6 +95,7 @@ def test_in_a_container_with_pids_of_its_own(ckptrun: Ckptrun, bwrap: str) -> No
     done = ckptrun.run(*SHORT, "--checkpoint", "ck", "--", *in_container(bwrap, ckptrun.folder, "--bind"), code=0)
     assert set(re.findall(r"^module (.*)", done.stdout, re.MULTILINE)) == {str(ROOT / "mounted" / "ckptrun.py")}
     assert int(re.findall(r"^ready \(pid (\d+)\)", done.stdout, re.MULTILINE)[0]) < 10
+    assert set(re.findall(r"^sbatch (.*)", done.stdout, re.MULTILINE)) == {"None"}
     check_asked_by_file(ckptrun, done.stdout, 140)
 
 

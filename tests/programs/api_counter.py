@@ -7,6 +7,7 @@ It counts, a step a line, and prints what it hears. `--deaf` leaves every signal
 import argparse
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -36,6 +37,7 @@ names = [name for name in names if name.endswith(".json") and not name.startswit
 newest = run.checkpoint or (os.path.join(options.folder, names[-1]) if names else None)
 first = json.load(open(newest))["step"] if newest else 0
 print("module", ckptrun.__file__, flush=True)
+print("sbatch", shutil.which("sbatch"), flush=True)
 print(f"ready (pid {os.getpid()})", flush=True)
 print("from", first, "resume", run.resume, flush=True)
 for step in range(first, options.steps):

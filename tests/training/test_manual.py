@@ -55,17 +55,34 @@ def test_the_diffs_fit(name: str) -> None:
     compile(patched(name), name, "exec")
 
 
-def runs(page: str, folder: Path, last: str, packages: str = "") -> None:
-    """Run a page's program to its end, and once more: it finds its own newest checkpoint, and has nothing left to do."""
+def program_of(page: str) -> str:
+    """Return the program that a page shows."""
     program = re.search(r"```python file=train.py\n(.*?)```", (DOCS / "how-to" / page).read_text(), re.DOTALL)
     assert program is not None
-    (folder / "train.py").write_text(program[1])
+    return program[1]
+
+
+def run(program: str, folder: Path, packages: str = "") -> str:
+    """Run a program in a folder; return what it printed."""
+    (folder / "train.py").write_text(program)
     environment = {**os.environ, "PYTHONPATH": f"{packages}:{ROOT}", "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    for _ in range(2):
-        done = subprocess.run([sys.executable, "train.py"], cwd=folder, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    assert last in done.stdout
+    done = subprocess.run([sys.executable, "train.py"], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def runs(page: str, folder: Path, last: str, packages: str = "") -> None:
+    """Run a page's program to its end, and once more: it finds its own newest checkpoint, and has nothing left to do."""
+    said = [run(program_of(page), folder, packages) for _ in range(2)]
+    assert last in said[1]
     assert 1 <= len([path for path in (folder / "checkpoints").iterdir() if re.search(r"-\d+", path.name)]) <= 2
+
+
+def test_plain_page(tmp_path: Path) -> None:
+    """A hundred steps; the second run has nothing left to do."""
+    said = [run(program_of("plain-data.md"), tmp_path) for _ in range(2)]
+    assert [one.count("step") for one in said] == [100, 0] and "sum 5050" in said[1]
+    assert (tmp_path / "state.json").exists()
 
 
 @pytest.mark.framework(1)
