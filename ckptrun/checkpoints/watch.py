@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ckptrun.checkpoints.find import Entry, arrange, listing
 from ckptrun.checkpoints.formats import verify
@@ -31,12 +32,26 @@ _VERIFIED_AT_ONCE_BYTES = 64 * 1000**2
 _SLOW_WRITER_S = 2.0
 # A save counts as watched from its first byte only where the look before it was this close.
 _CLOSE_LOOK_S = 1.0
+# A writer that pauses for longer has given up.
+_GIVEN_UP_S = 60.0
 # How long TensorFlow may take between a checkpoint and the `checkpoint` file that names it, and the like.
 _NAMING_S = 5.0
 # Folders without a list of their files: the next file may follow so long after the last. Hugging Face's have a last file.
 _QUIET_FOLDERS_S = {"folder": 3.0, "deepspeed": 3.0, "ranked": 3.0, "hugging-face": 1.0}
 
 Print = tuple[tuple[int, int, int], ...]
+
+
+class _Burst(NamedTuple):
+    """Writing that has not led to a whole checkpoint yet: since when (None: not watched), over how many looks, until when."""
+
+    began_at: float | None
+    looks: int
+    changed_at: float
+
+    def is_over(self, unix: float) -> bool:
+        """Return whether the writer has given up: what is written now is another save."""
+        return unix - self.changed_at > _GIVEN_UP_S
 
 
 class Watch:
@@ -54,7 +69,7 @@ class Watch:
         self._new = False
         self._became: list[Checkpoint] = []
         self._last_unix = since_unix
-        self._burst: tuple[float | None, int] | None = None
+        self._burst: _Burst | None = None
         self._quiet: Sight | None = None
         self._list(float("-inf"))
         self._prints = {path: entry.print for path, entry in self._files.items()}
@@ -76,8 +91,11 @@ class Watch:
         changed = self._changed(unix)
         candidates = self._candidates()
         saves = self._settle(candidates, changed, unix)
-        writing = self._writing(candidates, changed, unix, open_for_writing)
-        self._note_burst(changed, unix)
+        parts = self._parts(candidates)
+        unsettled = parts - self._settled_parts(candidates)
+        writing = bool(changed & unsettled) or self._writing(candidates, parts, unix, open_for_writing)
+        if changed & unsettled:
+            self._note_burst(unix)
         self._last_unix = unix
         sight = Sight(self._newest, self._new, writing, tuple(self._written_at), tuple(saves), tuple(self._became))
         self._quiet = None if writing or changed or saves else sight._replace(became=())
@@ -183,8 +201,7 @@ class Watch:
             self._written_at.append(written_at)
             self._written_at.sort()
             self._became.append(self._checked(one, found))
-            if self._burst is not None and self._burst[0] is not None and self._burst[1] >= 2:
-                saves.append(Save(max(written_at - self._burst[0], 0.0), asked=False))
+            saves += self._watched(written_at, unix)
             self._burst = None
         # Of thousands that stand there one is verified, the newest, and those before it only where it is truncated.
         settled = ((one, found) for one in candidates if self._settled.get(one.path) == (found := self._print(one)))
@@ -221,15 +238,16 @@ class Watch:
 
     # --- what is being written
 
-    def _writing(
-        self, candidates: tuple[Checkpoint, ...], changed: set[str], unix: float, open_for_writing: frozenset[str]
-    ) -> bool:
+    def _parts(self, candidates: tuple[Checkpoint, ...]) -> set[str]:
+        """Return the files that are, or will be, part of a checkpoint. Logs and the like are none."""
         parts = {part for one in candidates for part in one.parts}
         parts |= {path for path, entry in self._files.items() if entry.temporary}
-        parts |= {path for path in self._files if path.rpartition(".data-")[0]}
-        settled = {part for one in candidates if self._settled.get(one.path) == self._print(one) for part in one.parts}
-        if changed & parts - settled:
-            return True
+        return parts | {path for path in self._files if path.rpartition(".data-")[0]}
+
+    def _settled_parts(self, candidates: tuple[Checkpoint, ...]) -> set[str]:
+        return {part for one in candidates if self._settled.get(one.path) == self._print(one) for part in one.parts}
+
+    def _writing(self, candidates: tuple[Checkpoint, ...], parts: set[str], unix: float, open_for_writing: frozenset[str]) -> bool:
         # What is open since before this link and was not written to, a data set's file, is no save.
         touched = [path for path in parts if open_for_writing and self._stood.get(path) != self._prints.get(path)]
         if any(os.path.realpath(path) in open_for_writing for path in touched):
@@ -251,15 +269,19 @@ class Watch:
         truncated = self._checked(one, found).verdict is Verdict.TRUNCATED
         return unix - self._written(one.parts, one.at) < (_SLOW_WRITER_S if truncated else _NAMING_S)
 
-    def _note_burst(self, changed: set[str], unix: float) -> None:
+    def _note_burst(self, unix: float) -> None:
         """Remember when writing began, and over how many looks it was seen."""
-        if not changed:
-            return
-        if self._burst is None:
+        if self._burst is None or self._burst.is_over(unix):
             close = unix - self._last_unix <= _CLOSE_LOOK_S
-            self._burst = (self._last_unix if close else None), 1
+            self._burst = _Burst(self._last_unix if close else None, 1, unix)
         else:
-            self._burst = self._burst[0], self._burst[1] + 1
+            self._burst = self._burst._replace(looks=self._burst.looks + 1, changed_at=unix)
+
+    def _watched(self, written_at: float, unix: float) -> list[Save]:
+        """Return how long the save took that has become whole, where it was watched."""
+        if self._burst is None or self._burst.began_at is None or self._burst.looks < 2 or self._burst.is_over(unix):
+            return []
+        return [Save(max(written_at - self._burst.began_at, 0.0), asked=False)]
 
 
 def _mtime_ns(path: str) -> int:

@@ -97,13 +97,25 @@ def slowest(saves: tuple[Save, ...]) -> float:
 
 def _counted(saves: tuple[Save, ...]) -> list[float]:
     last = saves[-SAVES_REMEMBERED:]
-    measured = max((number for number, save in enumerate(last) if save.asked and not save.cut), default=-1)
+    measured = _last_measured(last)
     return [save.seconds * (2 if save.cut and number > measured else 1) for number, save in enumerate(last)]
 
 
+def _last_measured(last: tuple[Save, ...]) -> int:
+    """Return the number of the last save that was asked for and measured, -1 without any."""
+    return max((number for number, save in enumerate(last) if save.asked and not save.cut), default=-1)
+
+
 def least_needed(saves: tuple[Save, ...]) -> float:
-    """Return how long a save takes at the least, in seconds: what one that was cut had is known not to be enough."""
-    return max((save.seconds for save in saves[-SAVES_REMEMBERED:]), default=0.0)
+    """Return how long a save takes at the least, in seconds, 0 where nothing is known: the fastest of the last ten.
+
+    Those that were asked for count, without any the others. What one that was cut since then had is known not to be enough.
+    """
+    last = saves[-SAVES_REMEMBERED:]
+    measured = _last_measured(last)
+    whole = [save.seconds for save in last if not save.cut and (save.asked or measured < 0)]
+    cut = [save.seconds for save in last[measured + 1 :] if save.cut]
+    return max([min(whole, default=0.0), *cut])
 
 
 def longest_interval(written_at: tuple[float, ...], start_at: float) -> float | None:

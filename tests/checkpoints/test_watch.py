@@ -82,6 +82,47 @@ def test_a_temporary_beside_it_is_a_save_being_written(looking: Looking) -> None
     assert not looking.look().writing
 
 
+def test_how_long_a_save_took(looking: Looking) -> None:
+    """Only its own writing counts: not the time since the save before it, which a look saw begin, too; no log beside it."""
+    looking.look()
+    for number in range(1, 4):
+        for part in (9, 20):
+            looking.write(f"step-{number}.json.tmp", WHOLE[:part])
+            assert looking.look().saves == ()
+        looking.write(f"step-{number}.json.tmp", WHOLE)
+        (looking.folder / f"step-{number}.json.tmp").rename(looking.folder / f"step-{number}.json")
+        assert [round(save.seconds, 2) for save in looking.look().saves] == [0.5], number
+        for _ in range(20):
+            looking.write("events.log", f"{looking.now}")
+            assert looking.look(0.5).saves == ()
+
+
+def test_a_save_of_which_one_look_saw_the_beginning(looking: Looking) -> None:
+    """It took less than two looks: not measured, and the next one is not taken to have begun with it."""
+    looking.look()
+    for number in range(1, 4):
+        looking.write(f"step-{number}.json.tmp", WHOLE[:9])
+        assert looking.look().writing
+        (looking.folder / f"step-{number}.json.tmp").rename(looking.folder / f"step-{number}.json")
+        looking.write(f"step-{number}.json", WHOLE)
+        sight = looking.look()
+        assert (sight.writing, sight.saves, len(sight.written_at)) == (False, (), number)
+        for _ in range(20):
+            assert looking.look(0.5).saves == ()
+
+
+def test_a_save_that_was_given_up(looking: Looking) -> None:
+    """A writer that failed leaves half a file: the next save, an hour later, did not take an hour."""
+    looking.look()
+    for part in (9, 20):
+        looking.write("step-1.json.tmp", WHOLE[:part])
+        assert looking.look().writing
+    for _ in range(360):
+        assert looking.look(10.0).saves == ()
+    looking.write("step-2.json", WHOLE)
+    assert looking.look(0.5).saves == ()
+
+
 def test_a_temporary_that_is_open_is_being_written_though_it_does_not_grow(looking: Looking) -> None:
     """A writer that pauses has its file open."""
     looking.write("step-1.json.tmp", WHOLE[:9])

@@ -77,8 +77,7 @@ def test_no_save_is_asked_for_that_cannot_fit() -> None:
     """A save of 60 s is not asked for with 45 s left; it is said once."""
     rules = policy(saves=(Save(60.0, asked=True),))
     _, actions = history(rules, START, events.AskDue(50.0), events.Listened(50.0, Hearing.HEARS), saw(51.0), HEARD)
-    assert kinds(actions) == ["Listen", "Say", "Listen"][: len(actions)]
-    assert "SignalTraining" not in kinds(actions)
+    assert [kind for kind in kinds(actions) if kind != "Listen"] == ["Say"]
 
 
 def test_one_that_catches_only_int_gets_it_after_the_last_save_that_fits() -> None:

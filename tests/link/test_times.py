@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ckptrun.link.times import (
     decisive_from,
+    least_needed,
     longest_interval,
     look_every,
     look_for_last_save,
@@ -51,6 +52,13 @@ def test_a_cut_save_counts_twice() -> None:
     assert slowest((cut, Save(8.0, asked=True))) == 8.0
     assert slowest((cut, Save(2.0, asked=True))) == 5.0, "it is known to have taken longer than it had"
     assert times(0.0, 60.0, (Save(5.7, asked=True, cut=True),)).margin_s == pytest.approx(2 * 11.4 + 3)
+
+
+def test_how_long_a_save_takes_at_the_least() -> None:
+    """The fastest that was asked for is known to be possible: one slow save forbids no ask. One that was cut since then does."""
+    slow, fast, seen, cut = Save(40.0, asked=True), Save(2.0, asked=True), Save(1.0, asked=False), Save(30.0, asked=True, cut=True)
+    assert [least_needed(saves) for saves in ((), (seen,), (slow,), (slow, seen), (slow, fast))] == [0.0, 1.0, 40.0, 40.0, 2.0]
+    assert [least_needed(saves) for saves in ((fast, cut), (cut, fast), (cut,), (seen, cut))] == [30.0, 2.0, 30.0, 30.0]
 
 
 def test_margin_is_at_most_half_and_says_which_limit_would_do() -> None:
