@@ -44,6 +44,12 @@ def test_links_are_alive(page: Path) -> None:
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_every_page_is_linked_from_the_first_one() -> None:
+    """Who reads the README finds each."""
+    readme = (ROOT / "README.md").read_text()
+    assert [page.name for page in (ROOT / "docs").rglob("*.md") if f"]({page.relative_to(ROOT)})" not in readme] == []
+
+
 def test_every_option_and_subcommand_is_documented() -> None:
     """Each option has a line in the reference, each subcommand a word in the docs, each field of the plan an option."""
     reference = (ROOT / "docs" / "reference" / "options.md").read_text()
