@@ -1,4 +1,4 @@
-"""What ckptrun costs on a real Slurm, beside the bash idiom in the same run: `python -m tests.bench.slurm [--write]`.
+"""What ckptrun costs on a real Slurm, beside what else people use, in the same run: `python -m tests.bench.slurm [--write]`.
 
 Needs what `python -m tests.cluster up` needs. `--write` puts the table into docs/explanation/slurm-cost.md.
 """
@@ -9,8 +9,9 @@ import json
 import os
 import shutil
 import statistics
+import subprocess
 import sys
-from itertools import pairwise
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,11 +20,11 @@ from tests.cluster.lab import Lab
 from tests.end_to_end.jobs import Jobs
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "slurm-cost.md"
-STEPS, STEP_S, SAVE_S = 3000, 0.05, 2.0
+STEPS, STEP_S, SAVE_S, EVERY = 3000, 0.05, 2.0, 400
+TRAINING = f"training.py {STEPS} {STEP_S} {SAVE_S} {EVERY}"
 IDIOM = """\
 #!/bin/bash
 #SBATCH --job-name=idiom --time=1 --signal=B:USR1@20 --output=%x_%j.out
-date +%s.%N > begun-$SLURM_JOB_ID
 trap 'kill -USR1 $child' USR1
 python {training} & child=$!
 wait $child; code=$?
@@ -31,13 +32,25 @@ while kill -0 $child 2> /dev/null; do wait $child; code=$?; done
 [ $code = 3 ] && sbatch {script}
 exit $code
 """
+# What AI-LAB's guide to requeueing does, in our words: on TERM, 30 s before the end, the batch shell requeues, with srun in front.
+AI_LAB = """\
+#!/bin/bash
+#SBATCH --job-name=requeue --time=1 --signal=B:TERM@30 --output=%x_%j.out --open-mode=append
+again() {{ [ "${{SLURM_RESTART_COUNT:-0}}" -lt 20 ] && scontrol requeue $SLURM_JOB_ID; exit; }}
+trap again TERM
+srun python {training}
+"""
 
 
 class Share(NamedTuple):
-    """How a training went: jobs, seconds of work, of allocation, and from the end of one training to the start of the next job."""
+    """How a training went.
 
-    jobs: int
+    Its runs, seconds of work, whether that is all, seconds of allocation, and those between the trainings of two runs.
+    """
+
+    runs: int
     work_s: float
+    done: bool
     allocated_s: float
     idle_s: tuple[float, ...]
 
@@ -45,50 +58,59 @@ class Share(NamedTuple):
 def begin_ckptrun(lab: Lab) -> Jobs:
     """Submit the training with one word in front of it."""
     jobs = Jobs(lab, "share-ckptrun")
-    training = f"python {lab.home}/training.py {STEPS} {STEP_S} {SAVE_S}"
-    before = "date +%s.%N > begun-$SLURM_JOB_ID\n"
-    jobs.submit(jobs.script(f"exec ckptrun --checkpoint ck {training}", "--time=1", before=before))
+    jobs.submit(jobs.script(f"exec ckptrun --checkpoint ck python {lab.home}/{TRAINING}", "--time=1"))
     return jobs
 
 
-def begin_idiom(lab: Lab) -> Jobs:
-    """Submit the training in the script that people write."""
-    jobs = Jobs(lab, "share-idiom")
-    path = jobs.folder / "idiom.sh"
-    text = IDIOM.format(training=f"{lab.home}/training.py {STEPS} {STEP_S} {SAVE_S}", script=path)
-    jobs.run("tee", path, input=text)
+def begin_script(lab: Lab, name: str, text: str) -> Jobs:
+    """Submit the training in a script that people write."""
+    jobs = Jobs(lab, f"share-{name}")
+    path = jobs.folder / "job.sh"
+    jobs.run("tee", path, input=text.format(training=f"{lab.home}/{TRAINING}", script=path))
     jobs.submit(path)
     return jobs
 
 
-def times(jobs: Jobs) -> list[tuple[str, float, str]]:
-    """Return what the trainings wrote down: begun or ended, when (Unix time), in which job."""
+def begin_submitit(lab: Lab) -> Jobs:
+    """Submit the training by submitit's newest release."""
+    jobs = Jobs(lab, "share-submitit")
+    packages = lab.home / "submitit-packages"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", packages, "submitit"], check=True)
+    shutil.copy(Path(__file__).parent / "with_submitit.py", lab.home / "with_submitit.py")
+    environment = jobs.environment | {"PYTHONPATH": f"{packages}:{lab.home}"}
+    jobs.run("python", lab.home / "with_submitit.py", *TRAINING.split()[1:], env=environment)
+    return jobs
+
+
+def notes(jobs: Jobs) -> list[tuple[str, float, str]]:
+    """Return what the trainings wrote down: begun, ended or done, when (Unix time), in which run of which job."""
     path = jobs.folder / "times.jsonl"
     return [tuple(json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []  # type: ignore[misc]
 
 
+def _queued(jobs: Jobs) -> list[str]:
+    """Return which jobs of this folder are waiting or running."""
+    found = (line.split() for line in jobs.run("squeue", "-h", "-o", "%i %Z").splitlines())
+    return [job for job, folder in found if folder == str(jobs.folder)]
+
+
 def share(jobs: Jobs) -> Share:
-    """Wait until all steps are done, and return how it went."""
-    last = f"step-{STEPS:07d}"
-
-    def done() -> bool | None:
-        found = times(jobs)
-        ended = bool(found) and found[-1][0] == "ended"
-        checkpoints = sorted(path.name for path in jobs.folder.glob("ck/*.json"))
-        over = ended and not any(name > last for name in checkpoints)
-        saved = int(checkpoints[-1][5:12]) if checkpoints else 0
-        worked = sum(end[1] - start[1] for start, end in pairwise(found) if start[0] == "begun" and end[0] == "ended")
-        return True if over and (worked >= STEPS * STEP_S and found[-1][1] - found[-2][1] >= (STEPS - saved) * STEP_S) else None
-
-    jobs.until(done, limit_s=900)
-    found = times(jobs)
-    ids = list(dict.fromkeys(job for _, _, job in found))
-    jobs.after(ids[-1])
-    begun = {job: float((jobs.folder / f"begun-{job}").read_text()) for job in ids}
-    ended = {job: max(at for what, at, of in found if of == job and what == "ended") for job in ids}
-    idle = tuple(begun[later] - ended[earlier] for earlier, later in pairwise(ids))
-    elapsed = jobs.run("sacct", "-n", "-P", "-X", "-j", ",".join(ids), "-o", "elapsedraw").split()
-    return Share(len(ids), STEPS * STEP_S, sum(float(one) for one in elapsed), idle)
+    """Wait until all steps are done or nothing of it is left in the queue, and return how it went."""
+    while queued := _queued(jobs):
+        jobs.lab.run("srun", "-Q", "-p", "batch", "-d", f"afterany:{queued[-1]}", "true", user=False, timeout=3600)
+    found = notes(jobs)
+    runs = list(dict.fromkeys(run for _, _, run in found))
+    listed = jobs.run("sacct", "-n", "-P", "-X", "-D", "-j", ",".join({run.split(".")[0] for run in runs}), "-o", "end,elapsedraw")
+    ends = sorted(line.split("|") for line in listed.split())
+    begun = {run: at for what, at, run in found if what == "begun"}
+    ended = {run: at for what, at, run in found if what != "begun"}
+    # A training that was killed wrote down no end: its job's end counts.
+    over = [ended.get(run, datetime.fromisoformat(end).timestamp()) for run, (end, _) in zip(runs, ends, strict=True)]
+    idle = tuple(begun[later] - at for later, at in zip(runs[1:], over, strict=False))
+    done = any(what == "done" for what, _, _ in found)
+    checkpoints = sorted(path.name for path in jobs.folder.glob("ck/*.json"))
+    steps = STEPS if done else int(checkpoints[-1][5:12]) if checkpoints else 0
+    return Share(len(runs), steps * STEP_S, done, sum(float(seconds) for _, seconds in ends), idle)
 
 
 def exit_and_calls(lab: Lab) -> tuple[float, int]:
@@ -100,12 +122,12 @@ def exit_and_calls(lab: Lab) -> tuple[float, int]:
             "tee", f"bin/{name}", input=f'#!/bin/sh\necho {name} >> {jobs.folder}/calls-$SLURM_JOB_ID\nexec /usr/bin/{name} "$@"\n'
         )
         jobs.run("chmod", "+x", f"bin/{name}")
-    training = f"python {lab.home}/training.py 100000 0.02 0.5"
+    training = f"python {lab.home}/training.py 100000 0.02 0.5 1000000"
     before = f"PATH={jobs.folder}/bin:$PATH\n"
     line = f"ckptrun --checkpoint ck --time-limit 25s --margin 13s --max-links 2 {training}; date +%s.%N > exited-$SLURM_JOB_ID"
     job = jobs.submit(jobs.script(line, before=before))
     jobs.until(lambda: (jobs.folder / f"exited-{job}").exists() or None)
-    ended = max(at for what, at, of in times(jobs) if of == job and what == "ended")
+    ended = max(at for what, at, run in notes(jobs) if run == f"{job}.0" and what == "ended")
     jobs.until_over()
     seconds = float((jobs.folder / f"exited-{job}").read_text()) - ended
     return seconds, len((jobs.folder / f"calls-{job}").read_text().splitlines())
@@ -124,7 +146,13 @@ def slurms_own_gaps(lab: Lab) -> tuple[float, ...]:
     return tuple(found[place] - found[place - 1] for place in range(2, len(found), 2))
 
 
+def _how_far(one: Share) -> str:
+    return f"{one.runs}" if one.done else f"{one.runs}, then nothing: {one.work_s:.0f} of {STEPS * STEP_S:.0f} s done"
+
+
 def _gaps(seconds: tuple[float, ...]) -> str:
+    if not seconds:
+        return ""
     return f"{statistics.median(seconds):.2f} s (at most {max(seconds):.2f} s)"
 
 
@@ -133,17 +161,24 @@ def main() -> None:
     lab = labs.start(owner=os.getpid())
     try:
         shutil.copy(Path(__file__).parent / "training.py", lab.home / "training.py")
-        both = {"ckptrun": begin_ckptrun(lab), "the bash idiom": begin_idiom(lab)}
-        found = {name: share(jobs) for name, jobs in both.items()}
+        begun = {
+            "ckptrun": begin_ckptrun(lab),
+            "the bash idiom": begin_script(lab, "idiom", IDIOM),
+            "submitit": begin_submitit(lab),
+            "AI-LAB's script": begin_script(lab, "ai-lab", AI_LAB),
+        }
+        found = {name: share(jobs) for name, jobs in begun.items()}
         exit_s, calls = exit_and_calls(lab)
         gaps = slurms_own_gaps(lab)
     finally:
         labs.stop(lab)
-    rows = [f"| {name} | {one.jobs} | {one.work_s / one.allocated_s:.2f} | {_gaps(one.idle_s)} |" for name, one in found.items()]
+    rows = [
+        f"| {name} | {_how_far(one)} | {one.work_s / one.allocated_s:.2f} | {_gaps(one.idle_s)} |" for name, one in found.items()
+    ]
     rows.append(f"| Slurm itself: jobs that sleep for a second, each held by afterany | | | {_gaps(gaps)} |")
     table = "\n".join(
         [
-            "| 150 s of work, saves of 2 s, jobs of 60 s | jobs | useful share of the allocation | gaps between two links |",
+            "| 150 s of work, saves of 2 s, jobs of 60 s | runs | useful share of the allocation | gaps between two runs |",
             "|---|---|---|---|",
             *rows,
             "",

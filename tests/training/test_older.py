@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 # What the tests themselves need; that PyTorch comes with CUDA's libraries, and runs without a GPU.
-NEEDED = ("torch==2.5.1", "numpy<2.3", "pytest", "pytest-timeout", "pytest-xdist", "click", "psutil", "pyyaml", "rich")
+TESTING = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis")
+NEEDED = ("torch==2.5.1", "numpy<2.3", "click", "psutil", "pyyaml", "rich", *TESTING)
 
 
 @pytest.mark.long
