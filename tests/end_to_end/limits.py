@@ -14,12 +14,12 @@ class Seconds:
         self.now = first
         self._short, self._long = 0.0, math.inf
 
-    def was_too_short(self) -> None:
-        """Try a longer one."""
+    def was_too_short(self, by: float = 1.6) -> None:
+        """Try a longer one: so many times as long, or less where that was too long already."""
         self._short = self.now
         if self._long < self.now * 1.1:
             self._long = math.inf
-        self._next()
+        self._next(by)
 
     def was_too_long(self) -> None:
         """Try a shorter one."""
@@ -28,8 +28,8 @@ class Seconds:
             self._short = 0.0
         self._next()
 
-    def _next(self) -> None:
+    def _next(self, longer: float = 1.6) -> None:
         if self._short and self._long < math.inf:
             self.now = math.sqrt(self._short * self._long)
         else:
-            self.now = self._long * 0.65 if self._long < math.inf else self._short * 1.6
+            self.now = self._long * 0.65 if self._long < math.inf else self._short * longer

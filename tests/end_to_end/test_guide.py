@@ -49,18 +49,19 @@ def test_pickle_counter_counts_each_number_once(ckptrun: Ckptrun) -> None:
 def over_links(ckptrun: Ckptrun, least: int, limit_s: float, *words: str) -> tuple[str, list[str]]:
     """Run a training that saves to `checkpoints` until a chain of it had at least so many links; return its output and outcomes.
 
-    The limit shrinks until the training needs so many links, and grows where a link is too short to save in, or a dozen of them do
-    not suffice. Each try is a chain of its own that starts fresh.
+    The limit shrinks until the training needs so many links, and grows where a link is too short to save in, or twice as many of
+    them do not suffice. Each try is a chain of its own that starts fresh.
     """
     outcomes: list[str] = []
     limit = Seconds(limit_s)
+    most = 2 * least + 1
     for attempt in range(TRIES):
         options = ("--chain", f"try-{attempt}", "--fresh", "--time-limit", f"{limit.now:.1f}s", "--checkpoint", "checkpoints")
-        done = ckptrun.run(*options, "--max-links", "12", sys.executable, *words)
+        done = ckptrun.run(*options, "--max-links", str(most), sys.executable, *words)
         outcomes = [link["outcome"] for link in ckptrun.show(f"try-{attempt}")["links"]]
         # A link that holds an epoch or two is too short, too: nobody waits for twenty of them.
-        if done.returncode == 75 and ("without progress" in done.stderr or "--max-links is 12" in done.stderr):
-            limit.was_too_short()
+        if done.returncode == 75 and ("without progress" in done.stderr or f"--max-links is {most}" in done.stderr):
+            limit.was_too_short(by=2.5)
             continue
         assert done.returncode == 0, done.stderr
         if len(outcomes) >= least:
