@@ -42,7 +42,7 @@ print(f"ready (pid {os.getpid()})", flush=True)
 print("from", first, "resume", run.resume, flush=True)
 for step in range(first, options.steps):
     time.sleep(options.seconds)
-    print("step", step + 1, flush=True)
+    print(f"step {step + 1}\n", end="", flush=True)  # in one piece: ckptrun writes into the same log
     run.progress(step + 1, options.steps)
     asked = not options.blind and run.checkpoint_requested
     if asked:
