@@ -1,4 +1,4 @@
-"""Watch the checkpoint paths during a link: what is new, what is whole, what is being written, how long saves take.
+"""Watch the checkpoint paths during a link: what is new, what is whole, what is being written.
 
 Rules. A checkpoint is settled when its structure is complete; a large one is verified only when it did not change between two
 looks, one in a format that is not checked has to be quiet for a second, a folder without a list of its files for longer, because
@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from ckptrun.checkpoints.find import Entry, arrange, listing
 from ckptrun.checkpoints.formats import verify
 from ckptrun.checkpoints.state_file import named_newest
+from ckptrun.checkpoints.stopwatch import Stopwatch
 from ckptrun.words import Checkpoint, Save, Sight, Verdict
 
 _FULL_LISTING_EVERY_S = 60.0
@@ -30,28 +30,12 @@ _QUIET_S = 1.0
 # Small files are verified while they change, too: a training that saves without a pause would never be seen to have saved.
 _VERIFIED_AT_ONCE_BYTES = 64 * 1000**2
 _SLOW_WRITER_S = 2.0
-# A save counts as watched from its first byte only where the look before it was this close.
-_CLOSE_LOOK_S = 1.0
-# A writer that pauses for longer has given up.
-_GIVEN_UP_S = 60.0
 # How long TensorFlow may take between a checkpoint and the `checkpoint` file that names it, and the like.
 _NAMING_S = 5.0
 # Folders without a list of their files: the next file may follow so long after the last. Hugging Face's have a last file.
 _QUIET_FOLDERS_S = {"folder": 3.0, "deepspeed": 3.0, "ranked": 3.0, "hugging-face": 1.0}
 
 Print = tuple[tuple[int, int, int], ...]
-
-
-class _Burst(NamedTuple):
-    """Writing that has not led to a whole checkpoint yet: since when (None: not watched), over how many looks, until when."""
-
-    began_at: float | None
-    looks: int
-    changed_at: float
-
-    def is_over(self, unix: float) -> bool:
-        """Return whether the writer has given up: what is written now is another save."""
-        return unix - self.changed_at > _GIVEN_UP_S
 
 
 class Watch:
@@ -69,7 +53,7 @@ class Watch:
         self._new = False
         self._became: list[Checkpoint] = []
         self._last_unix = since_unix
-        self._burst: _Burst | None = None
+        self._stopwatch = Stopwatch()
         self._quiet: Sight | None = None
         self._list(float("-inf"))
         self._prints = {path: entry.print for path, entry in self._files.items()}
@@ -95,7 +79,7 @@ class Watch:
         unsettled = parts - self._settled_parts(candidates)
         writing = bool(changed & unsettled) or self._writing(candidates, parts, unix, open_for_writing)
         if changed & unsettled:
-            self._note_burst(unix)
+            self._stopwatch.grew(self._last_unix, unix)
         self._last_unix = unix
         sight = Sight(self._newest, self._new, writing, tuple(self._written_at), tuple(saves), tuple(self._became))
         self._quiet = None if writing or changed or saves else sight._replace(became=())
@@ -201,8 +185,7 @@ class Watch:
             self._written_at.append(written_at)
             self._written_at.sort()
             self._became.append(self._checked(one, found))
-            saves += self._watched(written_at, unix)
-            self._burst = None
+            saves += self._stopwatch.whole(written_at, unix)
         # Of thousands that stand there one is verified, the newest, and those before it only where it is truncated.
         settled = ((one, found) for one in candidates if self._settled.get(one.path) == (found := self._print(one)))
         checked = (self._checked(one, found) for one, found in settled)
@@ -268,20 +251,6 @@ class Watch:
             return False
         truncated = self._checked(one, found).verdict is Verdict.TRUNCATED
         return unix - self._written(one.parts, one.at) < (_SLOW_WRITER_S if truncated else _NAMING_S)
-
-    def _note_burst(self, unix: float) -> None:
-        """Remember when writing began, and over how many looks it was seen."""
-        if self._burst is None or self._burst.is_over(unix):
-            close = unix - self._last_unix <= _CLOSE_LOOK_S
-            self._burst = _Burst(self._last_unix if close else None, 1, unix)
-        else:
-            self._burst = self._burst._replace(looks=self._burst.looks + 1, changed_at=unix)
-
-    def _watched(self, written_at: float, unix: float) -> list[Save]:
-        """Return how long the save took that has become whole, where it was watched."""
-        if self._burst is None or self._burst.began_at is None or self._burst.looks < 2 or self._burst.is_over(unix):
-            return []
-        return [Save(max(written_at - self._burst.began_at, 0.0), asked=False)]
 
 
 def _mtime_ns(path: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 TRIES = 9
+LONGER = 1.6
 
 
 class Seconds:
@@ -14,7 +15,7 @@ class Seconds:
         self.now = first
         self._short, self._long = 0.0, math.inf
 
-    def was_too_short(self, by: float = 1.6) -> None:
+    def was_too_short(self, by: float = LONGER) -> None:
         """Try a longer one: so many times as long, or less where that was too long already."""
         self._short = self.now
         if self._long < self.now * 1.1:
@@ -28,7 +29,7 @@ class Seconds:
             self._short = 0.0
         self._next()
 
-    def _next(self, longer: float = 1.6) -> None:
+    def _next(self, longer: float = LONGER) -> None:
         if self._short and self._long < math.inf:
             self.now = math.sqrt(self._short * self._long)
         else:
