@@ -167,11 +167,12 @@ def killed_within_saves(ckptrun: Ckptrun, kills: int) -> None:
     starts = []
     for _ in range(kills):
         newest = max(ckptrun.folder.glob("ck/step-*.pt"), default=None)
+        aside_before = set(ckptrun.folder.glob("ck.set-aside/*/*"))
         done = ckptrun.run(*command, code=137)
         starts.append(int(re.findall(r"^from step (\d+)$", done.stdout, re.MULTILINE)[0]))
-        if newest is not None:  # it is the one that was being written: whole, or not there any more
+        if newest is not None:  # it was being written, or the kill came before its first byte and it is the one before
             step = int(newest.stem.removeprefix("step-"))
-            aside = list(ckptrun.folder.glob(f"ck.set-aside/*/{newest.name}*"))
+            aside = set(ckptrun.folder.glob(f"ck.set-aside/*/{newest.name}*")) - aside_before
             assert starts[-1] == (step - 4 if aside else step)
             assert len(aside) == done.stderr.count(f"{newest.name} is truncated")
     done = ckptrun.run(*command, code=0)

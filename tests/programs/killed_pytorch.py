@@ -1,8 +1,8 @@
 """A PyTorch training that is killed within torch.save: `python killed_pytorch.py FOLDER STEPS KILLS SEED`.
 
 It saves every few steps, with plain torch.save under the file's own name, and keeps the last three. The second save of each process
-ends with kill -9 at a random moment of it, until that has happened KILLS times; FOLDER.kills counts. At its end it writes what the
-weights are to FOLDER.final.
+ends with kill -9 at a random moment of it, and each third of these before its first byte, until that has happened KILLS times;
+FOLDER.kills counts. At its end it writes what the weights are to FOLDER.final.
 """
 
 import hashlib
@@ -36,6 +36,8 @@ def have_it_killed(within_s):
     with open(f"{folder}.kills", "ab") as file:
         file.write(b"x")
     training = os.getpid()
+    if count % 3 == 1:
+        os.kill(training, signal.SIGKILL)
     if os.fork() == 0:
         time.sleep(random.Random(f"{seed}-{count}").uniform(0, within_s))
         os.kill(training, signal.SIGKILL)
