@@ -52,7 +52,6 @@ class Lab(NamedTuple):
             "SHELL": "/bin/bash",
             "LANG": "C.UTF-8",
             "SLURM_CONF": str(self.root / "etc/slurm.conf"),
-            "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 

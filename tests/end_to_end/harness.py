@@ -30,7 +30,7 @@ class Ckptrun:
         self.folder.mkdir(exist_ok=True)
         ours = ("CKPTRUN", "SLURM", "COLUMNS")
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-        self.environment |= {"CKPTRUN_HOME": str(self.home), "XDG_CONFIG_HOME": str(folder / "config"), "PYTHONUNBUFFERED": "1"}
+        self.environment |= {"CKPTRUN_HOME": str(self.home), "XDG_CONFIG_HOME": str(folder / "config")}
 
     def argv(self, *words: str | bytes) -> list[str | bytes]:
         """Return a command line of ckptrun."""

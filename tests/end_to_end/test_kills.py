@@ -138,6 +138,7 @@ def test_a_training_that_outlived_its_ckptrun_is_refused_until_it_is_gone(ckptru
 def test_a_pickle_that_was_cut_in_its_only_copy_is_brought_back(ckptrun: Ckptrun) -> None:
     """The guide's pickle program, its only file cut in the middle of pickle.dump: it goes on from the copy."""
     shutil.copy(PROGRAMS / "guide_pickle.py", ckptrun.folder)
+    ckptrun.environment["PYTHONUNBUFFERED"] = "1"  # it does not flush what it prints
     command = ("--checkpoint", "checkpoint.pkl", "--time-limit", "1h", "--", sys.executable, "guide_pickle.py")
     running = ckptrun.start(*command)
     running.until("counter value: 6")
