@@ -14,6 +14,9 @@ from tests.end_to_end.harness import PROGRAMS, Ckptrun
 from tests.end_to_end.limits import TRIES, Seconds
 from tests.end_to_end.programs import each_saved_once
 
+# The programs do not flush what they print, and a signal that they do not catch ends them with it.
+UNBUFFERED = {"PYTHONUNBUFFERED": "1"}
+
 
 def counted(text: str) -> list[int]:
     """Return the counter values that the pickle program printed."""
@@ -74,7 +77,7 @@ def over_links(ckptrun: Ckptrun, least: int, limit_s: float, *words: str) -> tup
 def test_pytorch_epochs_each_once(ckptrun: Ckptrun) -> None:
     """It catches only INT and does not save on it: it is stopped right after a save. Each epoch that was saved is run once."""
     shutil.copy(PROGRAMS / "guide_pytorch.py", ckptrun.folder / "train.py")
-    ckptrun.environment |= {"PYTHONPATH": str(PROGRAMS / "stand_in"), "STAND_IN_SECONDS_AN_ITEM": "0.0005"}
+    ckptrun.environment |= UNBUFFERED | {"PYTHONPATH": str(PROGRAMS / "stand_in"), "STAND_IN_SECONDS_AN_ITEM": "0.0005"}
     output, outcomes = over_links(ckptrun, 3, 16.0, "train.py")
     assert not each_saved_once(r"Epoch (\d+):", output, 0) and "Epoch 19:" in output
     assert outcomes == ["continued"] * (len(outcomes) - 1) + ["complete"]
@@ -84,7 +87,7 @@ def test_pytorch_epochs_each_once(ckptrun: Ckptrun) -> None:
 def test_tensorflow_epochs_each_once(ckptrun: Ckptrun) -> None:
     """The guide's Keras program, period=1 and `.ckpt` weights as they stand: each epoch that was saved is run once."""
     shutil.copy(PROGRAMS / "guide_tensorflow.py", ckptrun.folder / "train.py")
-    ckptrun.environment |= {"PYTHONPATH": str(PROGRAMS / "stand_in"), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    ckptrun.environment |= UNBUFFERED | {"PYTHONPATH": str(PROGRAMS / "stand_in"), "TF_CPP_MIN_LOG_LEVEL": "3"}
     output, outcomes = over_links(ckptrun, 3, 18.0, "train.py")
     assert not each_saved_once(r"Epoch (\d+): saving model to", output, 1) and "Epoch 20: saving" in output
     resumed = [int(epoch) for epoch in re.findall(r"Continuing calculation from epoch step:(\d+)", output)]
