@@ -16,6 +16,7 @@ import numpy
 import pytest
 import torch
 
+from ckptrun import mailbox
 from tests.checkpoints.foreign import PACKAGES
 from tests.end_to_end.harness import PROGRAMS
 from tests.end_to_end.jobs import Jobs
@@ -122,6 +123,52 @@ def test_four_ranks_on_two_nodes(jobs: Jobs, kind: str) -> None:
         assert {rank for rank, _ in four} == set("0123") and len({step for _, step in four}) == 1, four
         assert jobs.log().count(f"from step {four[0][1]}\n") == 4
     assert (jobs.folder / "checkpoints.final").read_text() == (jobs.folder / "alone.final").read_text()
+
+
+@pytest.mark.long
+@pytest.mark.framework(1)
+def test_one_of_four_ranks_on_two_nodes_is_asked_first_and_another_is_slow(jobs: Jobs) -> None:
+    """The last rank, on the second node, hears while the first one is three seconds in one step; two are never asked themselves.
+
+    An ask to save and go on leads to one save, and all go on. One to stop stops all four at one step, with one checkpoint, from
+    which all four go on.
+    """
+    for rank in range(4):
+        jobs.run("mkdir", "-p", f"asks/{rank}")
+    where = "MASTER_ADDR=127.0.0.1 GLOO_SOCKET_IFNAME=lo OMP_NUM_THREADS=1 MASTER_PORT=$((20000 + SLURM_JOB_ID % 9000))"
+    inside = "CKPTRUN=1 CKPTRUN_LINK=1 CKPTRUN_ATTEMPT=1 CKPTRUN_MAILBOX=replaced"
+    nodes = ("--nodes=2", "--ntasks=4", "--ntasks-per-node=2", "--mem=4000")
+
+    def train(name: str, *words: str) -> str:
+        line = f"exec srun python {PROGRAMS}/exact_ranks.py checkpoints {' '.join(words)}"
+        return jobs.submit(jobs.script(line, *nodes, name=name, before=f"export {where} {inside}\n"))
+
+    def ask(rank: int, *, stop: bool) -> int:
+        call = f"ckptrun.mailbox.ask('asks/{rank}', 1, 1, stop={stop}, reason='a test').serial"
+        return int(jobs.run(sys.executable, "-c", f"import ckptrun.mailbox; print({call})"))
+
+    def until_heard(rank: int, serial: int) -> None:
+        folder = str(jobs.folder / f"asks/{rank}")
+        jobs.until(lambda: any(word.heard >= serial for word in mailbox.words(folder, 1, 1)) or None)
+
+    first = train("first.sh", "2000", "0.05", "--mailboxes", "asks", "--slow", "0", "8", "3")
+    for rank in range(4):
+        jobs.until_line(rf"^rank {rank} trains$")
+    until_heard(3, ask(3, stop=False))
+    saved = jobs.until(lambda: list((jobs.folder / "checkpoints").glob("step-*.pt")) or None)
+    assert len(saved) == 1
+    ask(0, stop=False)  # the same save, asked for later: by its number it is answered already
+    until_heard(3, ask(3, stop=True))
+    ask(0, stop=True)
+    jobs.after(first)
+    stops = re.findall(r"^rank (\d) stopped at step (\d+)$", jobs.log(), re.MULTILINE)
+    (step,) = {step for _, step in stops}
+    assert sorted(rank for rank, _ in stops) == list("0123"), jobs.log()
+    names = sorted(path.name for path in (jobs.folder / "checkpoints").iterdir())
+    assert names == [saved[0].name, f"step-{int(step):07d}.pt"]
+    jobs.run("rm", "-r", "asks")
+    jobs.after(train("second.sh", str(int(step) + 5), "0"))
+    assert jobs.log().count(f"from step {step}\n") == 4 and jobs.log().count("is done\n") == 4
 
 
 PAGES = {
