@@ -52,3 +52,9 @@ def each_saved_once(said: str, text: str, first: int) -> list[int]:
     if once != list(range(first, first + len(once))) or len(epochs) != len(once) + len(twice):
         return epochs
     return [epoch for epoch in twice if epoch - 1 not in resumed]
+
+
+def newest_saved(folder: Path) -> int:
+    """Return the number of the newest checkpoint that stands in a folder, as a framework names them; -1 without one."""
+    named = (re.fullmatch(r"(?:step-)?(\d+)\.(?:pt|npz|ckpt\.index)", path.name) for path in folder.glob("*"))
+    return max((int(found[1]) for found in named if found), default=-1)

@@ -20,7 +20,7 @@ from ckptrun import mailbox
 from tests.checkpoints.foreign import PACKAGES
 from tests.end_to_end.harness import PROGRAMS
 from tests.end_to_end.jobs import Jobs
-from tests.end_to_end.test_slurm_guide import over_jobs
+from tests.end_to_end.test_slurm_guide import over_asks
 from tests.patches import patched
 
 ROOT = Path(__file__).parent.parent.parent
@@ -73,8 +73,8 @@ def test_pytorch(jobs: Jobs, tmp_path: Path) -> None:
     """Stopped at steps in the middle of epochs: weights and optimizer are the same, and each epoch is told once."""
     program = provide(jobs, "guide_pytorch.py")
     alone = uninterrupted(program, tmp_path, STAND_IN_SECONDS_AN_ITEM="0")
-    before = f"export PYTHONPATH={STAND_IN} STAND_IN_SECONDS_AN_ITEM=0.0005 OMP_NUM_THREADS=1\n"
-    found = over_jobs(jobs, 3, 13.0, f"python {program}", before)
+    before = f"export PYTHONPATH={STAND_IN} STAND_IN_SECONDS_AN_ITEM=0.001 OMP_NUM_THREADS=1\n"
+    found = over_asks(jobs, (5 * 29, 11 * 29), f"python {program}", before)  # an epoch has 29 batches
     losses = re.findall(r"^Epoch \d+: Loss .*$", found.log(), re.MULTILINE)
     assert losses == alone.splitlines() and len(losses) == 20
     assert states(newest(found.folder)) == states(newest(tmp_path))
@@ -87,7 +87,7 @@ def test_tensorflow(jobs: Jobs, tmp_path: Path) -> None:
     exact = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "TF_NUM_INTRAOP_THREADS": "1"}
     uninterrupted(program, tmp_path, **exact)
     before = f"export PYTHONPATH={STAND_IN} OMP_NUM_THREADS=1 {' '.join(f'{name}={value}' for name, value in exact.items())}\n"
-    found = over_jobs(jobs, 3, 20.0, f"python {program}", before)
+    found = over_asks(jobs, (5 * 57, 11 * 57), f"python {program}", before)  # an epoch has 57 batches
     with numpy.load(newest(found.folder)) as one, numpy.load(newest(tmp_path)) as other:
         assert sorted(one) == sorted(other) and len(list(one)) > 8
         assert all(numpy.array_equal(one[name], other[name]) for name in one if name.startswith("variable"))

@@ -74,6 +74,8 @@ while step < steps:
     scheduler.step()
     step += 1
     time.sleep(seconds)
+    if step % 20 == 0:
+        print(f"step {step}", flush=True)
     if asked:
         save()
         sys.exit(0)
