@@ -15,12 +15,12 @@ class Seconds:
         self.now = first
         self._short, self._long = 0.0, math.inf
 
-    def was_too_short(self, by: float = LONGER) -> None:
-        """Try a longer one: so many times as long, or less where that was too long already."""
+    def was_too_short(self) -> None:
+        """Try a longer one."""
         self._short = self.now
         if self._long < self.now * 1.1:
             self._long = math.inf
-        self._next(by)
+        self._next()
 
     def was_too_long(self) -> None:
         """Try a shorter one."""
@@ -29,8 +29,8 @@ class Seconds:
             self._short = 0.0
         self._next()
 
-    def _next(self, longer: float = LONGER) -> None:
+    def _next(self) -> None:
         if self._short and self._long < math.inf:
             self.now = math.sqrt(self._short * self._long)
         else:
-            self.now = self._long * 0.65 if self._long < math.inf else self._short * longer
+            self.now = self._long * 0.65 if self._long < math.inf else self._short * LONGER
