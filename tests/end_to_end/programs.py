@@ -17,6 +17,9 @@ from tests.cluster import install
 # Launchers that were installed with the test extra stand beside the interpreter, whether or not that folder is on PATH.
 PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 _REQUIRED = "CKPTRUN_REQUIRE_SLURM"
+# The guide's programs do not flush what they print, and a signal that they do not catch ends them with it.
+UNBUFFERED = {"PYTHONUNBUFFERED": "1"}
+EXPORT_UNBUFFERED = "export PYTHONUNBUFFERED=1\n"
 
 
 def path_of(program: str) -> str:

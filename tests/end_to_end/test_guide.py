@@ -12,10 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.harness import PROGRAMS, Ckptrun
-from tests.end_to_end.programs import each_saved_once
-
-# The programs do not flush what they print, and a signal that they do not catch ends them with it.
-UNBUFFERED = {"PYTHONUNBUFFERED": "1"}
+from tests.end_to_end.programs import UNBUFFERED, each_saved_once
 
 
 def counted(text: str) -> list[int]:

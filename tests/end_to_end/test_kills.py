@@ -16,6 +16,7 @@ import sys
 import pytest
 
 from tests.end_to_end.harness import CHILDREN, PROGRAMS, Ckptrun, Running
+from tests.end_to_end.programs import UNBUFFERED
 
 SEED = int(os.environ.get("CKPTRUN_TEST_SEED", "20261125"))
 STEPS = 60
@@ -138,7 +139,7 @@ def test_a_training_that_outlived_its_ckptrun_is_refused_until_it_is_gone(ckptru
 def test_a_pickle_that_was_cut_in_its_only_copy_is_brought_back(ckptrun: Ckptrun) -> None:
     """The guide's pickle program, its only file cut in the middle of pickle.dump: it goes on from the copy."""
     shutil.copy(PROGRAMS / "guide_pickle.py", ckptrun.folder)
-    ckptrun.environment["PYTHONUNBUFFERED"] = "1"  # it does not flush what it prints
+    ckptrun.environment |= UNBUFFERED
     command = ("--checkpoint", "checkpoint.pkl", "--time-limit", "1h", "--", sys.executable, "guide_pickle.py")
     running = ckptrun.start(*command)
     running.until("counter value: 6")

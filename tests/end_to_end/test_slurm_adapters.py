@@ -25,6 +25,8 @@ from tests.patches import patched
 
 ROOT = Path(__file__).parent.parent.parent
 STAND_IN = f"{PROGRAMS}/stand_in"
+FOUR_ON_TWO_NODES = ("--nodes=2", "--ntasks=4", "--ntasks-per-node=2", "--mem=4000")
+WHERE_RANKS_MEET = "MASTER_ADDR=127.0.0.1 GLOO_SOCKET_IFNAME=lo OMP_NUM_THREADS=1 MASTER_PORT=$((20000 + SLURM_JOB_ID % 9000))"
 
 
 def provide(jobs: Jobs, name: str) -> Path:
@@ -102,14 +104,12 @@ def test_four_ranks_on_two_nodes(jobs: Jobs, kind: str) -> None:
     They end with the weights of a job of the same shape that nobody interrupts, to the bit.
     """
     program = f"{PROGRAMS}/exact_ranks.py"
-    where = "MASTER_ADDR=127.0.0.1 GLOO_SOCKET_IFNAME=lo OMP_NUM_THREADS=1"
-    before = f"export {where} MASTER_PORT=$((20000 + SLURM_JOB_ID % 9000))\n"
-    nodes = ("--nodes=2", "--ntasks=4", "--ntasks-per-node=2", "--mem=4000")
+    before = f"export {WHERE_RANKS_MEET}\n"
     line = f"exec srun python {program} alone 100 0 {kind}"
-    alone = jobs.script(line, *nodes, "--output=alone.txt", name="alone.sh", before=before)
+    alone = jobs.script(line, *FOUR_ON_TWO_NODES, "--output=alone.txt", name="alone.sh", before=before)
     jobs.after(jobs.submit(alone))
     command = f"exec ckptrun --checkpoint checkpoints --time-limit 60s srun python {program} checkpoints 100 0.1 {kind}"
-    jobs.submit(jobs.script(command, *nodes, before=before))
+    jobs.submit(jobs.script(command, *FOUR_ON_TWO_NODES, before=before))
     for link in (1, 2):
         jobs.until_line(r"^rank 0 trains$" if link == 1 else r"^rank 0 from step [1-9]", limit_s=280)
         jobs.run("scancel", "-b", "-s", "USR1", jobs.jobs()[link - 1])
@@ -135,13 +135,11 @@ def test_one_of_four_ranks_on_two_nodes_is_asked_first_and_another_is_slow(jobs:
     """
     for rank in range(4):
         jobs.run("mkdir", "-p", f"asks/{rank}")
-    where = "MASTER_ADDR=127.0.0.1 GLOO_SOCKET_IFNAME=lo OMP_NUM_THREADS=1 MASTER_PORT=$((20000 + SLURM_JOB_ID % 9000))"
     inside = "CKPTRUN=1 CKPTRUN_LINK=1 CKPTRUN_ATTEMPT=1 CKPTRUN_MAILBOX=replaced"
-    nodes = ("--nodes=2", "--ntasks=4", "--ntasks-per-node=2", "--mem=4000")
 
     def train(name: str, *words: str) -> str:
         line = f"exec srun python {PROGRAMS}/exact_ranks.py checkpoints {' '.join(words)}"
-        return jobs.submit(jobs.script(line, *nodes, name=name, before=f"export {where} {inside}\n"))
+        return jobs.submit(jobs.script(line, *FOUR_ON_TWO_NODES, name=name, before=f"export {WHERE_RANKS_MEET} {inside}\n"))
 
     def ask(rank: int, *, stop: bool) -> int:
         call = f"ckptrun.mailbox.ask('asks/{rank}', 1, 1, stop={stop}, reason='a test').serial"

@@ -13,7 +13,7 @@ import pytest
 from tests.end_to_end.harness import PROGRAMS
 from tests.end_to_end.jobs import Jobs
 from tests.end_to_end.limits import TRIES, Seconds
-from tests.end_to_end.programs import each_saved_once, newest_saved
+from tests.end_to_end.programs import EXPORT_UNBUFFERED, each_saved_once, newest_saved
 
 
 def over_jobs(
@@ -65,9 +65,6 @@ def over_asks(jobs: Jobs, asks: tuple[int, ...], command: str, before: str = "")
     return jobs
 
 
-# The guide's programs do not flush what they print, and a signal that they do not catch ends them with it.
-UNBUFFERED = "export PYTHONUNBUFFERED=1\n"
-
 # In front of a job's training, once there is something to resume from: what a writer that died would have left.
 PLANT = f"python {PROGRAMS}/plant.py checkpoints\n"
 
@@ -98,7 +95,7 @@ def test_pickle(jobs: Jobs) -> None:
 @pytest.mark.framework(1)
 def test_pytorch(jobs: Jobs) -> None:
     """The guide's PyTorch program, stopped right after a save each time, and a newer file that is cut planted: each epoch once."""
-    before = f"{UNBUFFERED}export PYTHONPATH={PROGRAMS}/stand_in STAND_IN_SECONDS_AN_ITEM=0.0015\n{PLANT}"
+    before = f"{EXPORT_UNBUFFERED}export PYTHONPATH={PROGRAMS}/stand_in STAND_IN_SECONDS_AN_ITEM=0.0015\n{PLANT}"
     over_asks(jobs, (3, 8, 13), f"python {PROGRAMS}/guide_pytorch.py", before)
     was_set_aside(jobs, ".pt")
     assert not each_saved_once(r"Epoch (\d+):", jobs.log(), 0) and "Epoch 19:" in jobs.log()
@@ -107,7 +104,7 @@ def test_pytorch(jobs: Jobs) -> None:
 @pytest.mark.framework(2)
 def test_pytorch_in_jobs_of_a_minute(jobs: Jobs) -> None:
     """The limit of Slurm itself, and nothing said but where the checkpoints are: the guide's program needs more than a minute."""
-    before = f"{UNBUFFERED}export PYTHONPATH={PROGRAMS}/stand_in STAND_IN_SECONDS_AN_ITEM=0.002 OMP_NUM_THREADS=1\n"
+    before = f"{EXPORT_UNBUFFERED}export PYTHONPATH={PROGRAMS}/stand_in STAND_IN_SECONDS_AN_ITEM=0.002 OMP_NUM_THREADS=1\n"
     command = f"exec ckptrun --checkpoint checkpoints python {PROGRAMS}/guide_pytorch.py"
     jobs.submit(jobs.script(command, "--time=1", "--mem=4000", before=before))
     outcomes = jobs.until_over(limit_s=400)
@@ -120,7 +117,7 @@ def test_pytorch_in_jobs_of_a_minute(jobs: Jobs) -> None:
 @pytest.mark.framework(2)
 def test_tensorflow(jobs: Jobs) -> None:
     """The guide's Keras program, a newer checkpoint that is cut planted, and named the newest: each epoch that was saved once."""
-    before = f"{UNBUFFERED}export PYTHONPATH={PROGRAMS}/stand_in TF_CPP_MIN_LOG_LEVEL=3\n{PLANT}"
+    before = f"{EXPORT_UNBUFFERED}export PYTHONPATH={PROGRAMS}/stand_in TF_CPP_MIN_LOG_LEVEL=3\n{PLANT}"
     found = over_jobs(jobs, 4, 15.0, f"python {PROGRAMS}/guide_tensorflow.py", before)
     was_set_aside(found, ".ckpt.index")
     assert not each_saved_once(r"Epoch (\d+): saving model to", found.log(), 1) and "Epoch 20: saving" in found.log()

@@ -11,7 +11,8 @@ import pytest
 
 from tests.end_to_end.harness import CHILDREN, PROGRAMS
 from tests.end_to_end.jobs import Jobs
-from tests.end_to_end.test_slurm_guide import UNBUFFERED, over_jobs
+from tests.end_to_end.programs import EXPORT_UNBUFFERED
+from tests.end_to_end.test_slurm_guide import over_jobs
 
 LONG = "--time-limit 4m"
 TWO_NODES = ("--nodes=2", "--ntasks=2", "--ntasks-per-node=1")
@@ -78,7 +79,7 @@ def test_pickle_program_behind_srun(jobs: Jobs) -> None:
 def test_one_that_cannot_be_told_on_two_nodes(jobs: Jobs) -> None:
     """The guide's PyTorch program on two nodes: ended right after a save, by INT through srun; nothing is skipped."""
     training = f"mkdir -p $SLURM_PROCID && cd $SLURM_PROCID && exec python {PROGRAMS}/guide_pytorch.py"
-    before = f"{UNBUFFERED}export PYTHONPATH={PROGRAMS}/stand_in STAND_IN_SECONDS_AN_ITEM=0.0004 OMP_NUM_THREADS=1\n"
+    before = f"{EXPORT_UNBUFFERED}export PYTHONPATH={PROGRAMS}/stand_in STAND_IN_SECONDS_AN_ITEM=0.0004 OMP_NUM_THREADS=1\n"
     folders = "--checkpoint 0/checkpoints --checkpoint 1/checkpoints"
     found = over_jobs(jobs, 3, 20.0, f"srun bash -c '{training}'", before, folders, TWO_NODES)
     epochs = [int(number) for number in re.findall(r"Epoch (\d+):", found.log())]

@@ -31,7 +31,10 @@ def killed_so_far():
 
 
 def have_it_killed(within_s):
-    """Let a process of its own kill us at a random moment within that time: a thread would have to wait for the interpreter."""
+    """Have us killed at a random moment within that time, each third time at once.
+
+    By a process of its own: a thread would have to wait for the interpreter.
+    """
     count = killed_so_far()
     with open(f"{folder}.kills", "ab") as file:
         file.write(b"x")
